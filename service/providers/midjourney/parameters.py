@@ -9,9 +9,11 @@ from typing import NamedTuple
 
 from service.domain.text import shortened
 
-_DASHES = re.compile("(?:^|(?<=\\s))[\u2013\u2014\u2015](?=[A-Za-z])")
-_PARAMETER = re.compile(r"(?:^|(?<=\s))--([A-Za-z]+)(?:=|\s+|$)((?:(?!(?:^|(?<=\s))--[A-Za-z]).)*)", re.DOTALL)
-_BRACES = re.compile(r"(?<!\\)\{([^{}]*)\}")
+# Each begins with what is searched for, and looks back afterwards: a prompt may have millions of characters.
+_DASHES = re.compile("[\u2013\u2014\u2015](?<!\\S[\u2013\u2014\u2015])(?=[A-Za-z])")
+_START = re.compile(r"--(?<!\S--)(?=[A-Za-z])")
+_PARAMETER = re.compile(r"([A-Za-z]+)(?:=|\s+|$)(.*)", re.DOTALL)
+_BRACES = re.compile(r"\{(?<!\\\{)([^{}]*)\}")
 _COMMA = re.compile(r"(?<!\\),")
 _SHAPE = re.compile(r"[1-9][0-9]{0,3}:[1-9][0-9]{0,3}")
 _ALIASES = {
@@ -63,7 +65,8 @@ def plain_dashes(prompt: str) -> str:
 
 def parameters_in(prompt: str) -> dict[str, str]:
     """Return the parameters of a prompt by their short names. Of one that is given twice the last counts."""
-    found = ((each[1].lower(), each[2].strip()) for each in _PARAMETER.finditer(plain_dashes(prompt)))
+    parts = _START.split(plain_dashes(prompt))[1:]
+    found = [(each[1].lower(), each[2].strip()) for each in map(_PARAMETER.match, parts) if each is not None]
     return {_ALIASES.get(name, name): value for name, value in found}
 
 
