@@ -52,6 +52,7 @@ BODIES: Mapping[str, bytes] = {
     "escaped picture": b'{"family":"midjourney","operation":"imagine","input":{"prompt":"'
     + b"\\u4e2d" * (5 * MIB)
     + b'"}}',
+    "dashes": request(family="midjourney", operation="imagine", input={"prompt": " \u2014v 7" * (MIB // 2)}),
     "empty objects": b"[" + b"{}," * (10 * MIB) + b"{}]",
     "numbers": b'{"options":[' + b"1," * (500 * 1024) + b"1]}",
     "values": request(options={"a": [0] * 99_000}),

@@ -60,12 +60,21 @@ class Version(NamedTuple):
 
 def plain_dashes(prompt: str) -> str:
     """Return a prompt with ``--`` where a phone wrote a dash before a parameter."""
-    return _DASHES.sub("--", prompt)
+    return "--".join(_pieces(_DASHES, prompt))
+
+
+def _pieces(pattern: re.Pattern[str], text: str) -> list[str]:
+    """Return what stands between the matches of a pattern. Other threads run between two matches, which may be millions."""
+    pieces, end = [], 0
+    for found in pattern.finditer(text):
+        pieces.append(text[end : found.start()])
+        end = found.end()
+    return [*pieces, text[end:]]
 
 
 def parameters_in(prompt: str) -> dict[str, str]:
     """Return the parameters of a prompt by their short names. Of one that is given twice the last counts."""
-    parts = _START.split(plain_dashes(prompt))[1:]
+    parts = _pieces(_START, plain_dashes(prompt))[1:]
     found = [(each[1].lower(), each[2].strip()) for each in map(_PARAMETER.match, parts) if each is not None]
     return {_ALIASES.get(name, name): value for name, value in found}
 
@@ -85,7 +94,7 @@ def _several_jobs(prompt: str, given: Mapping[str, str]) -> Iterator[str]:
     times = _number(given.get("r", "1"))
     if times is None or times > 1:
         yield "--repeat makes several jobs, and only the first can be followed: submit a task for each."
-    if any(_COMMA.search(each) for each in _BRACES.findall(prompt)):
+    if any(_COMMA.search(each[1]) for each in _BRACES.finditer(prompt)):
         yield "{a, b} makes a job for each choice, and only the first can be followed: submit a task for each."
 
 
