@@ -19,9 +19,9 @@ from service.store.webhooks.endpoints import Endpoint
 from tests.support.values import NOW, a_callback, a_message, a_task, later, new_id
 
 MANY = 4000
-FILLED = ("tasks", "callbacks", "webhook_messages")
+FILLED = ("tasks", "submissions", "callbacks", "webhook_messages")
 """The tables that have many rows after :func:`fill`."""
-REST = ("submissions", "events", "erasures", "assets")
+REST = ("events", "erasures", "assets")
 """Those that have many rows after :func:`fill_the_rest`, too."""
 Act = Callable[[AsyncConnection], Awaitable[Any]]
 
@@ -47,7 +47,6 @@ async def fill(connection: AsyncConnection) -> None:
             "family": "CASE n % 2 WHEN 0 THEN 'runway' ELSE 'suno' END",
             "client": "CASE n % 10 WHEN 0 THEN 'another' ELSE 'default' END",
         },
-        tables.callbacks: {"submission_id": random_id},
         tables.webhook_messages: {
             "sequence": "n + 10",
             "state": "'delivered'",
@@ -65,17 +64,29 @@ async def fill(connection: AsyncConnection) -> None:
         series = "WITH RECURSIVE series(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM series WHERE n < :many)"
         copies = f"{series} SELECT {values} FROM {table.name}, series"  # noqa: S608 - names of ours
         await connection.execute(text(f"INSERT INTO {table.name} ({', '.join(names)}) {copies}"), {"many": MANY})
+    for statement in _JOBS:
+        await connection.execute(text(statement.replace(":random_id", random_id)))
     label = "INSERT INTO task_labels (client, name, value, task_id) SELECT client, 'project', id, id FROM tasks"
     await connection.execute(text(label if sqlite else label.replace("id, id", "id::text, id")))
     if not sqlite:  # its own autovacuum does it; SQLite plans without statistics, here as in use
         await connection.execute(text("ANALYZE"))
 
 
-_OF_EACH_TASK = (
+# A job of each task, and a callback of each job.
+_JOBS = (
     (
-        "INSERT INTO submissions (id, task_id, upstream, dialect, outcome, external_id, sent_at, settled_at, due_at)"
-        " SELECT id, id, 'elkapi', 'suno/newapi', 'taken', 'job', created_at, created_at, due_at FROM tasks"
+        "INSERT INTO submissions (id, task_id, upstream, dialect, outcome, external_id, sent_at, settled_at)"
+        " SELECT :random_id, id, 'elkapi', 'suno/newapi', 'taken', 'job', created_at, created_at FROM tasks"
     ),
+    (
+        "INSERT INTO callbacks"
+        " (id, submission_id, headers, body, dedupe_key, copies, received_at, decision, decided_at, upstream, attempts)"
+        " SELECT :random_id, jobs.id, headers, body, dedupe_key, copies, received_at, 'applied', received_at, 'elkapi', 0"
+        " FROM callbacks, submissions AS jobs"
+    ),
+)
+_OF_EACH_TASK = (
+    "UPDATE submissions SET due_at = (SELECT due_at FROM tasks WHERE tasks.id = submissions.task_id)",
     (
         "INSERT INTO events (task_id, client, sequence, type, message, source, at, data)"
         " SELECT id, client, 99, 'succeeded', 'task.succeeded', 'poll', created_at, '{}' FROM tasks"
@@ -89,7 +100,7 @@ _OF_EACH_TASK = (
 
 
 async def fill_the_rest(connection: AsyncConnection) -> None:
-    """Add to :func:`fill` a submission, an event, an erasure and a copy of a result for each task."""
+    """Add to :func:`fill` a due time of its submission, an event, an erasure and a copy of a result for each task."""
     for statement in _OF_EACH_TASK:
         await connection.execute(text(statement))
     if connection.dialect.name == "postgresql":

@@ -270,3 +270,4 @@ async def test_other_claims_and_the_feed_use_their_index_and_a_lost_index_is_not
         for index, act in MORE_READS:
             plan = await plan_of(connection, act)
             assert uses(plan, index, FILLED + REST) is not (dropped and index in droppable), f"{index}:\n{plan}"
+        await connection.rollback()  # other tests use the same database, with all its indexes
