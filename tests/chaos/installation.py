@@ -26,6 +26,8 @@ DISK: Final = {"sqlite": "48m", "postgresql": "700m"}
 """Size of the small disk that holds the database."""
 START_WITHIN: Final = 120.0
 """Seconds in which the processes must serve, on a machine that does other work, too."""
+STOPPED_WITHIN: Final = 40.0
+"""Seconds in which a process must stop after SIGTERM: its drain takes 5, and the machine may be busy."""
 DOORS: Final = ("MIDJOURNEY", "SUNO", "RUNWAY_GATEWAY")
 
 
@@ -127,6 +129,8 @@ class Installation:
         self.disk: Disk | None = None
         self.objects = folder / "objects"
         self.servers: list[Server] = []
+        self.did_not_stop: list[str] = []
+        """What took longer to stop than any order allows."""
 
     @property
     def web(self) -> list[Server]:

@@ -106,7 +106,7 @@ async def run(kind: Kind, seed: int, folder: Path, options: Options, say: Say) -
                 evidence.add(job)
         evidence.close()
         facts = await read_facts(installation.direct_url, evidence.file, installation.objects, settled=settled)
-        found = verify.violations(facts)
+        found = [*installation.did_not_stop, *verify.violations(facts)]
     counts = {
         "tasks": len(facts.tasks),
         "accepted": len(facts.of(Accepted)),
@@ -219,7 +219,8 @@ class Supervisor:
                     self._evidence.add(Fault(name="exit", target=each.name, event=event))
                     self._say(f"{each.name} {event}; started again")
                     await asyncio.sleep(0.5)
-                    each.start()
+                    if not each.down and not each.alive:  # a fault may have begun meanwhile that starts it itself
+                        each.start()
 
 
 async def settle(installation: Installation, around: Around, within: float, say: Say) -> bool:
