@@ -2,7 +2,8 @@
 
 import datetime as dt
 import json
-from typing import Final
+from decimal import Decimal
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import Table, text
@@ -23,7 +24,16 @@ FIRST: Final = UUID(int=0)
 """The id of the row that the others are copied from."""
 DUE: Final = 500
 """Tasks that are due to be submitted, and tasks that are due to be polled, at every size; ten times as many are open."""
-FILLED: Final = (tables.tasks, tables.submissions, tables.events, tables.callbacks, tables.webhook_messages)
+FILLED: Final = (
+    tables.tasks,
+    tables.submissions,
+    tables.events,
+    tables.callbacks,
+    tables.webhook_messages,
+    tables.money_entries,
+)
+NUMBERED: Final = frozenset({"events", "money_entries"})
+"""Tables whose rows the database numbers."""
 MAX_AT_ONCE: Final = 250_000
 _MILLISECONDS: Final = 1_764_000_000_000
 """The time of the first id."""
@@ -110,6 +120,7 @@ async def _insert_templates(connection: AsyncConnection) -> None:
     )
     await callbacks.receive(connection, [received])
     await messages.insert(connection, [_message()])
+    await connection.execute(tables.money_entries.insert(), [_entry()])
 
 
 def _task() -> Task:
@@ -169,14 +180,43 @@ def _message() -> Message:
     )
 
 
+def _entry() -> dict[str, Any]:
+    return {
+        "key": f"set:{FIRST}",
+        "submission_id": FIRST,
+        "task_id": FIRST,
+        "client": "big",
+        "family": "runway",
+        "operation": "text_to_video",
+        "model": "gen4_turbo",
+        "upstream": "elkapi",
+        "dialect": "runway/aggregator",
+        "external_id": "job",
+        "labels": {},
+        "verdict": "charged",
+        "basis": "provider",
+        "amount": Decimal(160),
+        "gross": Decimal(160),
+        "unit": "points",
+        "change": Decimal(160),
+        "computed": False,
+        "delivered": True,
+        "reason": "",
+        "source": "callback",
+        "evidence": {},
+        "purchased_at": NOW,
+        "booked_at": NOW,
+    }
+
+
 async def _copy(connection: AsyncConnection, table: Table, start: int, end: int) -> None:
     """Copy the first row of a table, with the ids from ``start`` to before ``end``."""
     sqlite = connection.dialect.name == "sqlite"
     changes = _changes(sqlite=sqlite)[table.name]
-    names = [column.name for column in table.columns if (table.name, column.name) != ("events", "id")]
+    names = [column.name for column in table.columns if not (table.name in NUMBERED and column.name == "id")]
     values = ", ".join(changes.get(name, f"{table.name}.{name}") for name in names)
     first = f"'{FIRST.hex if sqlite else FIRST}'"
-    key = "task_id" if table.name == "events" else "id"
+    key = "task_id" if table.name in NUMBERED else "id"
     series = (
         "(WITH RECURSIVE series(n) AS (SELECT :start UNION ALL SELECT n + 1 FROM series WHERE n < :end - 1) SELECT n FROM series)"
         if sqlite
@@ -232,5 +272,17 @@ def _changes(*, sqlite: bool) -> dict[str, dict[str, str]]:
             "client": client,
             "created_at": at,
             "delivered_at": at,
+        },
+        "money_entries": {
+            "key": "'set:' || n",
+            "submission_id": identity,
+            "task_id": identity,
+            "client": client,
+            "upstream": "CASE n % 2 WHEN 0 THEN 'elkapi' ELSE 'cometapi' END",
+            # As many were given back as failed, and one of fifty is owed.
+            "verdict": "CASE WHEN n % 20 = 0 THEN 'refunded' ELSE 'charged' END",
+            "delivered": "n % 20 <> 0 AND n % 50 > 1",
+            "purchased_at": at,
+            "booked_at": at,
         },
     }
