@@ -66,14 +66,14 @@ def double_submission() -> None:
     send: Any = importlib.import_module("service.flows.submission.send")
     once = send._send
 
-    async def planted(context: Any, handover: Any) -> Any:
+    async def planted(context: Any, handover: Any, *more: Any) -> Any:
         began = context.monotonic()
         try:
-            return await once(context, handover)
+            return await once(context, handover, *more)
         finally:
             timeout = handover.dialect.facts.read_timeout(handover.task.operation)
             if context.monotonic() - began > timeout + THAWED_AFTER:
-                await once(context, dataclasses.replace(handover, claimed_at=context.monotonic()))
+                await once(context, dataclasses.replace(handover, claimed_at=context.monotonic()), *more)
 
     send._send = planted
 
