@@ -11,7 +11,7 @@ from service.domain.kept import GONE_FOR, renewed_url
 from service.domain.task import Result, State, Task
 from tests.support.kept_results import finished, keeping
 from tests.support.values import a_task
-from tests.support.world import JOB_SECONDS, World
+from tests.support.world import World
 
 _FILE = re.compile(rb"/sandbox/files/[\w.-]+")
 
