@@ -10,6 +10,7 @@
 ``streams``    memory of the server for each stream that is open and waits; in the first two rounds only
 
 ``python -m bench compare REV`` measures another version of Dovecote and this one in turn (``--help`` shows its options).
+``python -m bench doors`` measures a submit at every door against the same submit at the native route.
 ``python -m bench backlog`` measures how quickly stored callbacks are applied.
 ``python -m bench retention`` measures how old data is removed from a full database.
 ``python -m bench growth`` measures the claims and the lists on tables of 10,000 to 10,000,000 rows.
@@ -40,6 +41,7 @@ from bench import (
     chart,
     compare,
     databases,
+    doors,
     journeys,
     outgoing,
     polling,
@@ -57,6 +59,7 @@ NAMES = ("callbacks", "submits", "journeys", "outgoing", "streams")
 OTHERS = {
     "backlog": backlog.main,
     "compare": compare.main,
+    "doors": doors.main,
     "retention": retention.main,
     "growth": growth.main,
     "polling": polling.main,
