@@ -29,13 +29,15 @@ _MAX_DEPTH: Final = 5
 _UNTYPED: Final = "application/octet-stream"
 
 
-async def read_fields(http: Request, limit: int, lease: Lease) -> Fields:
+async def read_fields(http: Request, headers: Mapping[str, str], limit: int, lease: Lease) -> Fields:
     """Return the fields of a body. An empty body has none.
 
+    :param headers: those of the request, by their names in lower case
     :raises Problem: 400, 408, 413, 415 or 503
     """
-    kind = http.headers.get("content-type", "").partition(";")[0].strip().lower()
-    encoding = http.headers.get("content-encoding", "identity").strip().lower()
+    stated = headers.get("content-type", "")
+    kind = stated.partition(";")[0].strip().lower()
+    encoding = headers.get("content-encoding", "identity").strip().lower()
     if encoding not in {"", "identity"}:
         detail = f"send the body without Content-Encoding (got {quote(encoding)})"
         raise Problem(415, "unsupported_media_type", detail, headers={"Accept-Encoding": "identity"})
@@ -45,7 +47,7 @@ async def read_fields(http: Request, limit: int, lease: Lease) -> Fields:
     if len(body) > SMALL:
         await lease.wait_for_turn()
     if kind == "multipart/form-data":
-        return await _multipart(http, body)
+        return await _multipart(stated, body)
     if kind == "application/x-www-form-urlencoded":
         pairs = _pairs(body) if len(body) <= SMALL else await asyncio.to_thread(_pairs, body)
         return _nested(pairs)
@@ -62,13 +64,13 @@ def _pairs(body: bytearray) -> list[tuple[str, str]]:
         raise Problem(400, "invalid_request", "the body is no form in UTF-8, or has too many fields") from None
 
 
-async def _multipart(http: Request, body: bytearray) -> Fields:
+async def _multipart(kind: str, body: bytearray) -> Fields:
     async def chunks() -> AsyncGenerator[bytes, None]:
         for start in range(0, len(body), _CHUNK):
             yield bytes(body[start : start + _CHUNK])
         yield b""
 
-    headers = Headers({"content-type": http.headers.get("content-type", "")})
+    headers = Headers({"content-type": kind})
     parser = MultiPartParser(headers, chunks(), max_files=_MAX_PARTS, max_fields=_MAX_PARTS, max_part_size=_MAX_FIELD)
     try:
         parsed = await parser.parse()

@@ -161,7 +161,7 @@ async def cancel_request(request: DoorRequest) -> Response:
 
 async def proxied(request: DoorRequest) -> Response:
     """Serve a request that fal's JavaScript client sends to a proxy: its target is in a header."""
-    parts = urlsplit(request.http.headers.get(_TARGET, ""))
+    parts = urlsplit(request.headers.get(_TARGET, ""))
     if parts.scheme != "https" or parts.netloc not in _TARGETS:
         raise Problem(412, "invalid_request", f"{_TARGET} must be an https URL of {' or '.join(sorted(_TARGETS))}")
     found = _REQUEST.fullmatch(parts.path)
@@ -184,7 +184,7 @@ async def proxied(request: DoorRequest) -> Response:
 
 def _sender(headers: Mapping[str, str]) -> Sender:
     """Return how the sender of a request repeats it: fal's clients do, without a mark."""
-    is_fal = any(name.lower().startswith(_OWN_HEADERS) for name in headers)
+    is_fal = any(name.startswith(_OWN_HEADERS) for name in headers)
     sender = sender_of(headers)
     return dataclasses.replace(sender, repeats_unmarked=True) if is_fal else sender
 

@@ -99,7 +99,7 @@ async def create(request: DoorRequest) -> Response:
 
 def _wait_of(request: DoorRequest) -> int:
     """Return the seconds of ``Prefer: wait`` or ``wait=N``."""
-    found = _WAIT.search(request.http.headers.get("prefer", ""))
+    found = _WAIT.search(request.headers.get("prefer", ""))
     if found is None:
         return 0
     return _MAX_WAIT if found[1] is None else min(int(found[1]), _MAX_WAIT)
