@@ -47,7 +47,8 @@ async def read_fields(http: Request, headers: Mapping[str, str], limit: int, lea
     if len(body) > SMALL:
         await lease.wait_for_turn()
     if kind == "multipart/form-data":
-        return await _multipart(stated, body)
+        plain = _plain_form(stated, body)
+        return await _multipart(stated, body) if plain is None else _nested(plain)
     if kind == "application/x-www-form-urlencoded":
         pairs = _pairs(body) if len(body) <= SMALL else await asyncio.to_thread(_pairs, body)
         return _nested(pairs)
@@ -62,6 +63,29 @@ def _pairs(body: bytearray) -> list[tuple[str, str]]:
         return form_fields(bytes(body), _MAX_PARTS, errors="strict")
     except ValueError:
         raise Problem(400, "invalid_request", "the body is no form in UTF-8, or has too many fields") from None
+
+
+def _plain_form(kind: str, body: bytearray) -> list[tuple[str, str]] | None:
+    """Return the fields of a small form without files; None for any other, which the library parses.
+
+    OpenAI's SDK sends its videos so. The library would take a fifth of the submit's CPU time for it.
+    """
+    boundary = _BOUNDARY.search(kind)
+    if boundary is None or len(body) > SMALL:
+        return None
+    begin, *parts = (b"\r\n" + bytes(body)).split(b"\r\n--" + boundary[1].encode())
+    if begin or not 1 < len(parts) <= _MAX_PARTS + 1 or parts[-1] not in _FORM_ENDS:
+        return None
+    found = [_PLAIN_PART.fullmatch(part) for part in parts[:-1]]
+    try:
+        return [(each[1].decode(), each[2].decode()) for each in found if each is not None] if all(found) else None
+    except UnicodeDecodeError:
+        return None
+
+
+_BOUNDARY: Final = re.compile(r"""^multipart/form-data; boundary=([0-9A-Za-z'()+_,./:=?-]{1,70})$""")
+_PLAIN_PART: Final = re.compile(rb"""\r\nContent-Disposition: form-data; name="([^"\\\r\n]*)"\r\n\r\n(.*)""", re.DOTALL)
+_FORM_ENDS: Final = frozenset({b"--", b"--\r\n"})
 
 
 async def _multipart(kind: str, body: bytearray) -> Fields:
