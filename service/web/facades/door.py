@@ -34,7 +34,7 @@ from service.web.api.route import LARGE_RESPONSE, CountedResponse, invalid
 from service.web.auth.bearer import Authenticator, Caller
 from service.web.facades import headers as door_headers
 from service.web.facades.body import Fields, fingerprint_of, read_fields
-from service.web.facades.prefix import PrefixRoute
+from service.web.facades.prefix import AnyMethod, PrefixRoute
 from service.web.problems import Problem, unavailable
 from service.web.request_body import BodyBudget, Lease
 from service.web.server_protocol import is_disconnected
@@ -46,7 +46,6 @@ MAX_KEY: Final = 255
 """Characters of an idempotency key, where a client sends one nevertheless."""
 _MAYBE: Final = 504
 """The status after which a task may exist: no known client sends such a request to another host."""
-_ALL_METHODS: Final = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,7 +253,7 @@ class Door:
 
     def _below(self, prefix: str, authenticator: Authenticator) -> Router:
         found = [self._route(prefix, route, authenticator) for route in self.routes]
-        others = [Route(f"{prefix}{rest}", self._unknown, methods=_ALL_METHODS) for rest in ("", "/{rest:path}")]
+        others = [Route(f"{prefix}{rest}", AnyMethod(self._unknown)) for rest in ("", "/{rest:path}")]
         return Router([*found, *others], redirect_slashes=False)
 
     def at_root(self, authenticator: Authenticator) -> list[Route]:
@@ -323,7 +322,7 @@ class Door:
             found.setdefault("x-should-retry", "false")
         return Response(orjson.dumps(self.write_error(problem)), status, found, "application/json")
 
-    async def _unknown(self, http: Request) -> Response:
+    def _unknown(self, http: Request) -> Response:
         return self.error(
             Problem(404, "not_found", f"{http.method} {http.url.path[:80]} is not served; see docs/doors.md")
         )

@@ -1,13 +1,27 @@
 """Where a door's routes stand among all routes: a request finds its own without asking the others, however many there are."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route, Router
 from starlette.types import Receive, Scope, Send
 
 _PARTS: Final = 2
 """Literal parts of a path by which a route at the root is found."""
+
+
+class AnyMethod:
+    """An ASGI application that answers requests of every method, also of those that HTTP gets later."""
+
+    def __init__(self, answer: Callable[[Request], Response]) -> None:
+        """Answer by a function."""
+        self._answer = answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request."""
+        await self._answer(Request(scope, receive))(scope, receive, send)
 
 
 class PrefixRoute(BaseRoute):

@@ -10,7 +10,16 @@ from service.web.problems import Problem
 
 KIND = "multipart/form-data; boundary=b.-1"
 PIECES = [
-    *(b"--b.-1", b"\r\n", b"--b.-1--", b'Content-Disposition: form-data; name="a"', b"\r\n\r\n", b"value", b"--", b"\n"),
+    *(
+        b"--b.-1",
+        b"\r\n",
+        b"--b.-1--",
+        b'Content-Disposition: form-data; name="a"',
+        b"\r\n\r\n",
+        b"value",
+        b"--",
+        b"\n",
+    ),
     *(b'; filename="x"', b"Content-Type: text/plain", b'name="\xc3\xa9"', b"\xff", b"--b.-", b'"', b"\\", b" ", b""),
 ]
 PLAIN = b'--b.-1\r\nContent-Disposition: form-data; name="%b"\r\n\r\n%b\r\n'
@@ -47,7 +56,9 @@ def test_any_bytes_that_are_read_are_read_as_the_library_reads_them() -> None:
     chance, plain = random.Random(7), 0
     for _ in range(1500):
         content = b"".join(chance.choice([PLAIN % (b"a", b"1"), *PIECES]) for _ in range(chance.randrange(1, 7)))
-        content = chance.choice([b"", PLAIN % (b"b", b"2")]) + content + chance.choice([b"--b.-1--", b"--b.-1--\r\n", b""])
+        content = (
+            chance.choice([b"", PLAIN % (b"b", b"2")]) + content + chance.choice([b"--b.-1--", b"--b.-1--\r\n", b""])
+        )
         found = body._plain_form(KIND, bytearray(content))
         if found is not None:
             plain += 1
@@ -59,7 +70,7 @@ def test_any_bytes_that_are_read_are_read_as_the_library_reads_them() -> None:
     ("kind", "content"),
     [
         (KIND, b'--b.-1\r\nContent-Disposition: form-data; name="f"; filename="a.png"\r\n\r\nx\r\n--b.-1--'),
-        (KIND, b'--b.-1\r\nContent-Type: text/plain\r\n\r\nx\r\n--b.-1--'),
+        (KIND, b"--b.-1\r\nContent-Type: text/plain\r\n\r\nx\r\n--b.-1--"),
         (KIND, b"".join(PLAIN % (b"f%d" % each, b"x") for each in range(201)) + b"--b.-1--"),
         ("multipart/form-data; charset=x; boundary=b.-1", PLAIN % (b"a", b"1") + b"--b.-1--"),
         (KIND, b"--b.-1--"),
