@@ -14,6 +14,7 @@ from starlette.requests import Request
 
 from service.domain.form_fields import form_fields
 from service.domain.validation import quote
+from service.flows.submission.request import MAX_DEPTH
 from service.web.problems import Problem
 from service.web.request_body import SMALL, Lease, parse_json, read_body
 
@@ -25,7 +26,7 @@ _MAX_FIELD: Final = 1024 * 1024
 _CHUNK: Final = 64 * 1024
 _WHOLE: Final = re.compile(r"[0-9]{1,9}")
 _NAME: Final = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])*)")
-_MAX_DEPTH: Final = 5
+_MAX_FORM_DEPTH: Final = 5
 _UNTYPED: Final = "application/octet-stream"
 
 
@@ -55,7 +56,20 @@ async def read_fields(http: Request, headers: Mapping[str, str], limit: int, lea
     document = parse_json(body) if len(body) <= SMALL else await asyncio.to_thread(parse_json, body)
     if not isinstance(document, dict):
         raise Problem(400, "invalid_request", "the body must be a JSON object")
+    if body.count(b"{") + body.count(b"[") > MAX_DEPTH and _is_deep(document):
+        raise Problem(400, "invalid_request", f"the body is nested deeper than {MAX_DEPTH} levels")
     return document
+
+
+def _is_deep(document: Any) -> bool:
+    """Return whether a document is nested deeper than a request may be. It is not walked by recursion."""
+    level = [document]
+    for _ in range(MAX_DEPTH + 1):
+        holders = [each.values() if isinstance(each, dict) else each for each in level if isinstance(each, dict | list)]
+        if not holders:
+            return False
+        level = [each for holder in holders for each in holder]
+    return any(isinstance(each, dict | list) for each in level)
 
 
 def _pairs(body: bytearray) -> list[tuple[str, str]]:
@@ -162,7 +176,7 @@ def _nested(pairs: list[tuple[str, str]]) -> Fields:
     for name, value in pairs:
         form = _NAME.fullmatch(name)
         inner = re.findall(r"\[([^\[\]]*)\]", form[2]) if form is not None else []
-        if form is None or len(inner) > _MAX_DEPTH:
+        if form is None or len(inner) > _MAX_FORM_DEPTH:
             found[name] = value
         else:
             _put(found, [form[1], *inner], value)

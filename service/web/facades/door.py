@@ -78,8 +78,9 @@ class DoorRequest:
         if links is not None:
             return links
         forwarded = self.headers.get("x-forwarded-proto", "")
-        scheme = forwarded if forwarded in {"http", "https"} else self.http.url.scheme
-        return f"{scheme}://{self.http.url.netloc}"
+        scope = self.http.scope  # `http.url` is not always a URL: its host and its query are what the client sent
+        scheme = forwarded if forwarded in {"http", "https"} else scope["scheme"]
+        return f"{scheme}://{self.headers.get('host') or scope['server'][0]}"
 
     @property
     def base(self) -> str:
@@ -324,7 +325,7 @@ class Door:
 
     def _unknown(self, http: Request) -> Response:
         return self.error(
-            Problem(404, "not_found", f"{http.method} {http.url.path[:80]} is not served; see docs/doors.md")
+            Problem(404, "not_found", f"{http.method[:20]} {http.scope['path'][:80]} is not served; see docs/doors.md")
         )
 
 

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterable
 from typing import Any, Final
-from urllib.parse import parse_qs
 
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.responses import Response
@@ -80,7 +79,7 @@ async def submit(request: DoorRequest) -> Response:
     """Accept a request."""
     app: str = request.http.path_params["app"]
     said = await request.fields()
-    webhook = parse_qs(request.http.url.query).get("fal_webhook", [None])[0]
+    webhook = next(iter(request.http.query_params.getlist("fal_webhook")), None)
     accepted = await request.accept(request_of(app, said, webhook), said)
     task = accepted.task
     owner = "/".join(app.split("/")[: 3 if app.startswith(("workflows/", "comfy/")) else 2])
