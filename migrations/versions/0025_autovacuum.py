@@ -27,12 +27,12 @@ SETTINGS = {"autovacuum_vacuum_scale_factor": "0.03", "autovacuum_vacuum_thresho
 
 
 def upgrade() -> None:
-    """Let autovacuum clean these tables earlier."""
+    """Set when autovacuum cleans these tables."""
     _execute("SET (" + ", ".join(f"{name} = {value}" for name, value in SETTINGS.items()) + ")")
 
 
 def downgrade() -> None:
-    """Use the settings of the server."""
+    """Return to the settings of the server."""
     _execute("RESET (" + ", ".join(SETTINGS) + ")")
 
 
