@@ -16,11 +16,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, get_args
 
-from sqlalchemy import event, text
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bench import databases
 from bench.growth.filling import fill, make_schema
+from bench.growth.plans import plans_of, statements_of
 from bench.growth.statements import CLAIMS, IDLE, LISTS, Act
 from service.store.database import Database
 
@@ -74,13 +75,13 @@ async def _cost(database: Database, act: Act, times: int) -> Cost:
             elapsed.append((time.perf_counter() - began) * 1000)
             await connection.rollback()
     async with database.writing() as connection:
-        ran = await _statements(connection, act)
+        ran = await statements_of(connection, act)
         await connection.rollback()
     async with database.writing() as connection:
         if database.sqlite:
-            plan, work = await _plans(connection, ran), await _instructions(connection, act)
+            plan, work = await plans_of(connection, ran), await _instructions(connection, act)
         else:
-            plan, work = await _plans(connection, ran), await _pages(connection, ran)
+            plan, work = await plans_of(connection, ran), await _pages(connection, ran)
         await connection.rollback()
     used = sorted(used[WARM_UP:])
     return Cost(statistics.fmean(used), used[int(len(used) * 0.99)], statistics.median(elapsed[WARM_UP:]), work, plan)
@@ -92,32 +93,6 @@ def _cpu(backend: int | None) -> float:
     if backend is None:
         return own
     return own + int(Path(f"/proc/{backend}/schedstat").read_text().split()[0]) / 1e9
-
-
-async def _statements(connection: AsyncConnection, act: Act) -> list[tuple[str, Any]]:
-    """Run an act, and return its statements with their parameters."""
-    ran: list[tuple[str, Any]] = []
-
-    def note(*heard: Any) -> None:
-        ran.append((heard[2], heard[3]))
-
-    engine = connection.engine.sync_engine
-    event.listen(engine, "before_cursor_execute", note)
-    try:
-        await act(connection)
-    finally:
-        event.remove(engine, "before_cursor_execute", note)
-    return ran
-
-
-async def _plans(connection: AsyncConnection, ran: Sequence[tuple[str, Any]]) -> str:
-    """Return the plans of some statements."""
-    explain = "EXPLAIN QUERY PLAN" if connection.dialect.name == "sqlite" else "EXPLAIN (COSTS OFF)"
-    plans = []
-    for statement, parameters in ran:
-        rows = await connection.exec_driver_sql(f"{explain} {statement}", parameters)
-        plans.append("\n".join(str(row[-1]) for row in rows))
-    return "\n".join(plans)
 
 
 async def _pages(connection: AsyncConnection, ran: Sequence[tuple[str, Any]]) -> int:
