@@ -26,7 +26,7 @@ from service.app import (
 )
 from service.cli import exits
 from service.cli.installation import database_fault, give_up, shown_database
-from service.cli.listening import listen, raise_descriptor_limit, reason_of, waiting_connections
+from service.cli.listening import describe, listen, raise_descriptor_limit, reason_of, waiting_connections
 from service.cli.stopping import Stop
 from service.clock import warn_if_wrong
 from service.domain.flows import FLOWS, Flow, stored
@@ -35,7 +35,7 @@ from service.flows.metrics.tracing import NoOpenTelemetry
 from service.flows.signals.local import Signals
 from service.logs import log_to_standard_error
 from service.memory import collect_rarely, return_large_blocks
-from service.object_errors import StorageError
+from service.object_errors import StorageAway, StorageError
 from service.providers.registry import PROVIDERS
 from service.settings.model import Settings
 from service.settings.values import address_of
@@ -120,7 +120,7 @@ def run(settings: Settings, role: Role, stop: Stop, *, flows: Collection[Flow] =
         except (NoKey, NoOpenTelemetry) as error:
             give_up(str(error), exits.SETTINGS)
         except StorageError as error:
-            give_up(f"storage: {error}", exits.SETTINGS)
+            give_up(f"storage: {error}", exits.UNAVAILABLE if isinstance(error, StorageAway) else exits.SETTINGS)
         except StoreUnavailable as error:
             give_up(database_fault(settings, error), error.fault.exit_code)
         except NewerSchema as error:
@@ -134,7 +134,7 @@ def _listen(host: str, port: int, *, needed: bool = True) -> socket.socket | Non
         return listen(host, port)
     except OSError as error:
         if needed:
-            give_up(f"cannot listen on {host}:{port}: {reason_of(error)}")
+            give_up(describe(error, host, port))
         log.warning("port not available, no health is served host=%s port=%d error=%s", host, port, reason_of(error))
         return None
 
