@@ -81,6 +81,8 @@ async def accept(
     accepted = await (adopt(context, task) if task.adopted else _store(context, task))
     if accepted.new:
         context.metrics.accepted.labels(task.family, task.operation).inc()
+        if task.adopted:
+            context.signals.wake("poll")
     elif _has_key(accepted.task, idempotency_key) and not _is_same(accepted.task, task):
         raise KeyReused(accepted.task)
     return accepted
