@@ -246,7 +246,7 @@ class World:
                 break
 
     def hand_over(self) -> None:
-        """Let the process hand rows to its own journeys, as its worker does. No time passes on its monotonic clock."""
+        """Make the process hand rows to its own journeys, as its worker does. No time passes on its monotonic clock."""
         context = self.context
         journeys, now = context.signals.journeys, context.monotonic()
         context.monotonic = lambda: now

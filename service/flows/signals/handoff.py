@@ -41,11 +41,11 @@ class Handoff(Generic[Row]):
         self._claimed_at: float | None = None
 
     def start(self) -> None:
-        """Hand rows over from now on, as soon as a claim has found none."""
+        """Start to admit rows, as soon as a claim has found no other."""
         self._works = True
 
     def stop(self) -> None:
-        """Hand over no more rows."""
+        """Admit no more rows."""
         self._works = self._is_open = False
 
     def admits(self) -> bool:
@@ -55,7 +55,7 @@ class Handoff(Generic[Row]):
         return self._is_open
 
     def put(self, row: Row) -> None:
-        """Hand over a row. Called after the commit that wrote it with its lease."""
+        """Add a row. Called after the commit that wrote it with its lease."""
         self._rows.append((self._monotonic(), row))
         self._wake.set()
 
