@@ -10,11 +10,12 @@
 ``streams``    memory of the server for each stream that is open and waits; in the first two rounds only
 
 ``python -m bench compare REV`` measures another version of Dovecote and this one in turn (``--help`` shows its options).
+``python -m bench doors`` measures a submit at every door against the same submit at the native route.
 ``python -m bench backlog`` measures how quickly stored callbacks are applied.
 ``python -m bench retention`` measures how old data is removed from a full database.
 ``python -m bench growth`` measures the claims and the lists on tables of 10,000 to 10,000,000 rows.
 ``python -m bench polling`` simulates the poll plan.
-``python -m bench soak`` loads Dovecote for minutes, and shows that what it holds stays flat.
+``python -m bench soak`` loads Dovecote for an hour under faults, and shows that what it holds stays flat.
 ``python -m bench sizing`` calculates the processes and the storage of a load.
 
 Everyone is measured once in each round, the rounds follow each other, and the table shows medians over the rounds and
@@ -40,23 +41,25 @@ from bench import (
     chart,
     compare,
     databases,
+    doors,
     journeys,
     outgoing,
     polling,
     requests,
     retention,
     sizing,
-    soak,
     streams,
     upstream,
 )
 from bench.growth import measure as growth
 from bench.report import Figures, Run, show_calls, show_doors, show_streams
+from tests.chaos import soak
 
 NAMES = ("callbacks", "submits", "journeys", "outgoing", "streams")
 OTHERS = {
     "backlog": backlog.main,
     "compare": compare.main,
+    "doors": doors.main,
     "retention": retention.main,
     "growth": growth.main,
     "polling": polling.main,

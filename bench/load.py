@@ -25,13 +25,17 @@ class Plan:
     """The requests and their destination."""
 
     kind: str
-    """``callbacks``, ``submits`` or ``door_submits``."""
+    """``callbacks``, ``submits``, ``door_submits`` or ``templates``."""
     port: int
     pid: int
     """The process whose CPU time is read."""
     tokens: Sequence[str] = ()
     external_ids: Sequence[str] = ()
     api_key: str = ""
+    head: str = ""
+    """Of ``templates``: the head of every request without its length, with ``@@`` where its number stands."""
+    body: str = ""
+    """Of ``templates``: its body, with ``@@`` where the number stands."""
     connections: int = 64
     warm_up: float = 0.5
     """Seconds that do not count."""
@@ -137,10 +141,23 @@ def door_submits(plan: Plan) -> Requests:
     return request
 
 
+def templates(plan: Plan) -> Requests:
+    """Make requests of one form, with the number of each."""
+    run = time.time_ns()
+
+    def request(number: int) -> bytes:
+        body = plan.body.replace("@@", f"{run}-{number}").encode()
+        head = plan.head.replace("@@", f"{run}-{number}").encode()
+        return b"%bContent-Length: %d\r\n\r\n%b" % (head, len(body), body)
+
+    return request
+
+
 KINDS: dict[str, Callable[[Plan], Requests]] = {
     "callbacks": callbacks,
     "submits": submits,
     "door_submits": door_submits,
+    "templates": templates,
 }
 
 

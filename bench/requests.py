@@ -131,7 +131,18 @@ async def _fill_nothing(url: str) -> None:
 
 
 _DOORS = tuple(
-    f"DOVECOTE_DOORS__{name}" for name in ("RUNWAYML", "OPENAI", "REPLICATE", "FAL", "ELKAPI", "NEWAPI_VIDEO")
+    f"DOVECOTE_DOORS__{name}"
+    for name in (
+        "RUNWAYML",
+        "OPENAI",
+        "REPLICATE",
+        "FAL",
+        "ELKAPI",
+        "NEWAPI_VIDEO",
+        "MIDJOURNEY",
+        "SUNO",
+        "RUNWAY_GATEWAY",
+    )
 )
 
 

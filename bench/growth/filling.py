@@ -1,7 +1,9 @@
 """Fill a database with any number of tasks, and a submission, an event, a callback and a message for each, by SQL alone."""
 
+import dataclasses
 import datetime as dt
 import json
+from collections.abc import Mapping
 from typing import Final
 from uuid import UUID
 
@@ -45,22 +47,43 @@ async def fill(url: str, count: int, *, whole: bool) -> None:
     """
     database = Database(url, command_timeout=None)
     some = FILLED if whole else FILLED[:1]
-    indexes = [index for table in some for index in table.indexes if not index.unique]
     async with database.writing() as connection:
         await _insert_templates(connection)
+    changes = _changes(sqlite=database.sqlite)
+    key = f"'{FIRST.hex if database.sqlite else FIRST}'"
+    copies = {
+        table: Copies(f"{'task_id' if table.name == 'events' else 'id'} = {key}", changes[table.name]) for table in some
+    }
+    await multiply(database, copies, count - 1)
+    await database.close()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Copies:
+    """How the rows of a table are copied."""
+
+    which: str
+    """The condition of the rows that are copied."""
+    changes: Mapping[str, str]
+    """The expressions of the columns that differ from the copied row. ``n`` is the number of the copy."""
+
+
+async def multiply(database: Database, copies: Mapping[Table, Copies], count: int) -> None:
+    """Copy rows of some tables many times, and build their indexes afterwards, as that is several times faster."""
+    indexes = [index for table in copies for index in table.indexes if not index.unique]
+    async with database.writing() as connection:
         for index in indexes:
             await connection.execute(text(f"DROP INDEX {index.name}"))
-    for start in range(1, count, MAX_AT_ONCE):
-        async with database.writing() as connection:
-            await _make_fast(connection)
-            for table in some:
-                await _copy(connection, table, start, min(start + MAX_AT_ONCE, count))
+    for start in range(1, count + 1, MAX_AT_ONCE):
+        for table, how in copies.items():
+            async with database.writing() as connection:
+                await _make_fast(connection)
+                await _copy(connection, table, how, start, min(start + MAX_AT_ONCE, count + 1))
     for index in indexes:
         async with database.writing() as connection:
             await _make_fast(connection)
             await connection.run_sync(index.create)
-    await _finish(database, some)
-    await database.close()
+    await _finish(database, tuple(copies))
 
 
 async def _make_fast(connection: AsyncConnection) -> None:
@@ -169,22 +192,20 @@ def _message() -> Message:
     )
 
 
-async def _copy(connection: AsyncConnection, table: Table, start: int, end: int) -> None:
-    """Copy the first row of a table, with the ids from ``start`` to before ``end``."""
-    sqlite = connection.dialect.name == "sqlite"
-    changes = _changes(sqlite=sqlite)[table.name]
-    names = [column.name for column in table.columns if (table.name, column.name) != ("events", "id")]
-    values = ", ".join(changes.get(name, f"{table.name}.{name}") for name in names)
-    first = f"'{FIRST.hex if sqlite else FIRST}'"
-    key = "task_id" if table.name == "events" else "id"
+async def _copy(connection: AsyncConnection, table: Table, how: Copies, start: int, end: int) -> None:
+    """Copy the rows of a table, with the numbers from ``start`` to before ``end``."""
+    names = [
+        column.name for column in table.columns if (table.name, column.name) != ("events", "id") or "id" in how.changes
+    ]
+    values = ", ".join(how.changes.get(name, f"{table.name}.{name}") for name in names)
     series = (
         "(WITH RECURSIVE series(n) AS (SELECT :start UNION ALL SELECT n + 1 FROM series WHERE n < :end - 1) SELECT n FROM series)"
-        if sqlite
+        if connection.dialect.name == "sqlite"
         else "(SELECT generate_series(CAST(:start AS bigint), CAST(:end AS bigint) - 1) AS n)"
     )
     statement = (
         f"INSERT INTO {table.name} ({', '.join(names)}) "  # noqa: S608 - names of ours
-        f"SELECT {values} FROM {table.name}, {series} AS series WHERE {table.name}.{key} = {first}"
+        f"SELECT {values} FROM {table.name}, {series} AS series WHERE {table.name}.{how.which}"
     )
     await connection.execute(text(statement), {"start": start, "end": end})
 

@@ -17,7 +17,7 @@ MEANINGS: Final[Mapping[int, str]] = {
     "explained; the doctor found a mistake",
     USAGE: "wrong usage of the command",
     REFUSED: "the server refused the request (HTTP 4xx)",
-    UNAVAILABLE: "a server, a database or a port is not available now",
+    UNAVAILABLE: "a server, a database, a storage or a port is not available now",
     SETTINGS: "the settings have mistakes",
     INTERRUPTED: "interrupted (Ctrl-C)",
 }

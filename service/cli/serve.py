@@ -35,7 +35,7 @@ from service.flows.metrics.tracing import NoOpenTelemetry
 from service.flows.signals.local import Signals
 from service.logs import log_to_standard_error
 from service.memory import collect_rarely, return_large_blocks
-from service.object_errors import StorageError
+from service.object_errors import StorageAway, StorageError
 from service.providers.registry import PROVIDERS
 from service.settings.model import Settings
 from service.settings.values import address_of
@@ -120,7 +120,7 @@ def run(settings: Settings, role: Role, stop: Stop, *, flows: Collection[Flow] =
         except (NoKey, NoOpenTelemetry) as error:
             give_up(str(error), exits.SETTINGS)
         except StorageError as error:
-            give_up(f"storage: {error}", exits.SETTINGS)
+            give_up(f"storage: {error}", exits.UNAVAILABLE if isinstance(error, StorageAway) else exits.SETTINGS)
         except StoreUnavailable as error:
             give_up(database_fault(settings, error), error.fault.exit_code)
         except NewerSchema as error:

@@ -21,7 +21,7 @@ from service.domain.submission_changes import (
     SubmissionStarted,
     WaitingForUpstream,
 )
-from service.domain.task import ENDED, Failure, Source, State, Submission, Update
+from service.domain.task import ENDED, OPEN, Failure, Source, State, Submission, Update
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +119,7 @@ class CancelRequested(ChangeOfTask):
     at: datetime
     repeated: bool = False
     """Whether the client had asked before."""
+    expects: frozenset[State] = OPEN
 
     def effect(self) -> Effect:
         """Set the time of the first request."""
@@ -152,6 +153,7 @@ class InputSent(ChangeOfTask):
     error: str | None = None
     still_awaited: bool = False
     """Whether the provider did not take the input."""
+    expects: frozenset[State] = OPEN
 
     def effect(self) -> Effect:
         """Apply the provider's report."""

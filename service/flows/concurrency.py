@@ -4,12 +4,16 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Callable, Coroutine
-from typing import Any
+import math
+from collections.abc import Awaitable, Callable, Coroutine, Hashable
+from typing import Any, Generic, TypeVar, cast
 
 from service.store.database import StoreUnavailable
 
 log = logging.getLogger("dovecote")
+
+K = TypeVar("K", bound=Hashable)
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(slots=True)
@@ -113,3 +117,51 @@ class Throttle:
 
 _UNNOTICED = 0.01
 """Seconds that are not worth a pause."""
+
+
+@dataclasses.dataclass(slots=True)
+class _Asked(Generic[T]):
+    """One key of :class:`Shared`."""
+
+    lock: asyncio.Lock = dataclasses.field(default_factory=asyncio.Lock)
+    answer: T | None = None
+    at: float = -math.inf
+
+
+class Shared(Generic[K, T]):
+    """Answers to questions that cost something: whoever asks about the same key within some seconds gets the same answer."""
+
+    def __init__(self, *, seconds: float, most: int) -> None:
+        """Remember nothing yet.
+
+        :param seconds: for how long an answer counts
+        :param most: how many keys are remembered; beyond that the oldest are forgotten
+        """
+        self._seconds = seconds
+        self._most = most
+        self._asked: dict[K, _Asked[T]] = {}
+
+    async def get(self, key: K, ask: Callable[[], Awaitable[T]], *, now: Callable[[], float]) -> T:
+        """Return the answer about a key, and ask only where none is known that still counts.
+
+        Callers at once wait for one of them. Where that one is cancelled or fails, the next one asks.
+
+        :param now: seconds of a clock that nothing sets
+        """
+        asked = self._asked.get(key)
+        if asked is None:
+            self._forget()
+            asked = self._asked[key] = _Asked()
+        async with asked.lock:
+            if now() - asked.at >= self._seconds:
+                asked.answer = await ask()
+                asked.at = now()
+            return cast("T", asked.answer)
+
+    def _forget(self) -> None:
+        """Make room for a key: forget the oldest ones about which nobody asks at this moment."""
+        spare = len(self._asked) - self._most + 1
+        if spare > 0:
+            idle = [key for key, asked in self._asked.items() if not asked.lock.locked()]
+            for key in idle[:spare]:
+                del self._asked[key]

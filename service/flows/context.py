@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
+from typing import Final
 from uuid import UUID, uuid4
 
 import uuid_utils.compat as uuid_utils
@@ -23,9 +24,9 @@ from service.domain.money.budgets import Budget, read_budget
 from service.domain.money.learned import Prices
 from service.domain.money.quotes import PriceBook
 from service.domain.statistics import Statistics
-from service.domain.task import Task, WaitingFor
+from service.domain.task import Task, Update, WaitingFor
 from service.domain.validation import Mistake
-from service.flows.concurrency import Slots, Throttle
+from service.flows.concurrency import Shared, Slots, Throttle
 from service.flows.memory import LargeWork
 from service.flows.metrics.process import Metrics
 from service.flows.metrics.tracing import Traces
@@ -49,6 +50,10 @@ log = logging.getLogger("dovecote")
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MICROSECOND = dt.timedelta(microseconds=1)
 _NO_ID = UUID(int=0)
+RENEWAL_COUNTS: Final = 20.0
+"""Seconds for which all files of a task share one report with new URLs, so that its provider is asked only once meanwhile."""
+MAX_RENEWALS: Final = 200
+""":class:`Context` remembers that many such reports."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,6 +207,10 @@ class Context:
     """The storage of files; None where there is none."""
     throttle: Throttle = dataclasses.field(default_factory=Throttle)
     """Bounds the bytes a second with which results are fetched."""
+    renewals: Shared[UUID, Update | None] = dataclasses.field(
+        default_factory=lambda: Shared(seconds=RENEWAL_COUNTS, most=MAX_RENEWALS)
+    )
+    """By task: the provider's latest report with new URLs of its files, which all of them share."""
     clock: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC)
     chance: Callable[[], float] = random.random
     monotonic: Callable[[], float] = _elapsed

@@ -7,7 +7,6 @@ with 1 when a round was not clean.
 
 import argparse
 import asyncio
-import os
 import secrets
 import shutil
 import signal
@@ -18,8 +17,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from service.cli.processes import ended_by_signals
-from service.providers.registry import PROVIDERS
 from tests.chaos.faults import SORTS
+from tests.chaos.installation import isolate_environment
 from tests.chaos.plants import PLANTS
 from tests.chaos.rounds import Options, Outcome, run
 from tests.chaos.upgrade import NoSuchCommit
@@ -56,7 +55,7 @@ def _say(line: str) -> None:
 def main(arguments: list[str]) -> int:
     """Run the rounds, and return the exit code."""
     given = _arguments(arguments)
-    _clean_environment()
+    isolate_environment()
     seed = secrets.randbelow(1_000_000) if given.seed is None else given.seed
     options = Options(
         seconds=given.minutes * _ROUND,
@@ -105,18 +104,6 @@ def _round(kind: Any, seed: int, given: argparse.Namespace, options: Options) ->
         _say(f"  VIOLATION {line}")
     _say(f"  {'clean' if not outcome.violations else f'{len(outcome.violations)} violations'}")
     return outcome
-
-
-def _clean_environment() -> None:
-    """Remove the settings of this machine, as the tests do."""
-    keys = {provider.key_variable for provider in PROVIDERS.values()}
-    for name in list(os.environ):
-        if name.startswith("DOVECOTE_") or name in keys:
-            del os.environ[name]
-    os.environ["SSL_CERT_FILE"] = str(Path(__file__).parents[1] / "support" / "authority.pem")
-    runtime = Path(tempfile.gettempdir()) / f"dovecote-tests-{os.getuid()}"
-    runtime.mkdir(mode=0o700, exist_ok=True)
-    os.environ.setdefault("XDG_RUNTIME_DIR", str(runtime))
 
 
 if __name__ == "__main__":

@@ -5,13 +5,14 @@ import contextlib
 import dataclasses
 import random
 import sqlite3
+import subprocess
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Final
 
 import asyncpg
 
 from tests.chaos.evidence import Evidence, Fault
-from tests.chaos.installation import Installation, Kind, Server
+from tests.chaos.installation import STOPPED_WITHIN, Installation, Kind, Server
 from tests.chaos.launch import LEASE
 from tests.chaos.outside import Hooks
 from tests.support.database_proxy import Proxy
@@ -59,7 +60,9 @@ async def restarted(place: Place, server: Server | None, seconds: float) -> Asyn
         yield
     finally:
         try:
-            await asyncio.to_thread(server.process.wait, 20)
+            await asyncio.to_thread(server.process.wait, STOPPED_WITHIN)
+        except subprocess.TimeoutExpired:
+            place.installation.did_not_stop.append(f"{server.name} did not stop within {STOPPED_WITHIN:.0f} s")
         finally:
             if server.alive:
                 server.kill()

@@ -15,6 +15,7 @@ from typing import Final, Literal
 
 from service.cli.practice import plug
 from service.cli.processes import LOOPBACK, ProcessGroup, Served, clean_environment, free_ports
+from service.providers.registry import PROVIDERS
 from tests.chaos.outside import KEYS
 from tests.support.cluster import Cluster
 from tests.support.world import INSTALLATION_SECRET
@@ -25,6 +26,8 @@ DISK: Final = {"sqlite": "48m", "postgresql": "700m"}
 """Size of the small disk that holds the database."""
 START_WITHIN: Final = 120.0
 """Seconds in which the processes must serve, on a machine that does other work, too."""
+STOPPED_WITHIN: Final = 40.0
+"""Seconds in which a process must stop after SIGTERM: its drain takes 5, and the machine may be busy."""
 DOORS: Final = ("MIDJOURNEY", "SUNO", "RUNWAY_GATEWAY")
 
 
@@ -113,14 +116,21 @@ def _succeeds(command: list[str]) -> bool:
 class Installation:
     """Dovecote as it runs in a round: one process on SQLite, two web and two worker processes on PostgreSQL."""
 
-    def __init__(self, kind: Kind, folder: Path, group: ProcessGroup, *, plant: str = "") -> None:
-        """Prepare; :meth:`start` starts the processes."""
-        self.kind, self.folder, self._group, self._plant = kind, folder, group, plant
+    def __init__(
+        self, kind: Kind, folder: Path, group: ProcessGroup, *, plant: str = "", more: Mapping[str, str] | None = None
+    ) -> None:
+        """Prepare; :meth:`start` starts the processes.
+
+        :param more: further settings
+        """
+        self.kind, self.folder, self._group, self._plant, self._more = kind, folder, group, plant, more or {}
         self.url = self.direct_url = ""
         self.cluster: Cluster | None = None
         self.disk: Disk | None = None
         self.objects = folder / "objects"
         self.servers: list[Server] = []
+        self.did_not_stop: list[str] = []
+        """What took longer to stop than any order allows."""
 
     @property
     def web(self) -> list[Server]:
@@ -177,6 +187,7 @@ class Installation:
             "DOVECOTE_UPSTREAMS__ELKAPI__WHEN_FULL": "next",
             "DOVECOTE_SHUTDOWN_TIMEOUT": "5",
             "CHAOS_PLANT": self._plant,
+            **self._more,
         }
 
     async def start(self, *servers: Server) -> None:
@@ -193,13 +204,19 @@ class Installation:
 
 
 @contextlib.contextmanager
-def prepared(kind: Kind, folder: Path, *, plant: str = "") -> Iterator[Installation]:
-    """Open a database on a small disk, and end everything with the block, whatever has become of it."""
+def prepared(
+    kind: Kind, folder: Path, *, plant: str = "", more: Mapping[str, str] | None = None, disk_size: str = ""
+) -> Iterator[Installation]:
+    """Open a database on a small disk, and end everything with the block, whatever has become of it.
+
+    :param more: further settings
+    :param disk_size: by default :data:`DISK`
+    """
     data = Path(tempfile.mkdtemp(prefix="dovecote-chaos-"))
-    disk = Disk(data, DISK[kind])
+    disk = Disk(data, disk_size or DISK[kind])
     try:
         with _database(kind, data) as (cluster, url), ProcessGroup() as group:
-            installation = Installation(kind, folder, group, plant=plant)
+            installation = Installation(kind, folder, group, plant=plant, more=more)
             installation.disk = disk if disk.mounted else None
             installation.cluster = cluster
             installation.url = installation.direct_url = url
@@ -227,3 +244,15 @@ def _database(kind: Kind, data: Path) -> Iterator[tuple[Cluster | None, str]]:
         with contextlib.suppress(Exception):
             cluster.start()
         cluster._server.cleanup()
+
+
+def isolate_environment() -> None:
+    """Remove the settings of this machine from the environment, as the tests do."""
+    keys = {provider.key_variable for provider in PROVIDERS.values()}
+    for name in list(os.environ):
+        if name.startswith("DOVECOTE_") or name in keys:
+            del os.environ[name]
+    os.environ["SSL_CERT_FILE"] = str(HERE / "tests" / "support" / "authority.pem")
+    runtime = Path(tempfile.gettempdir()) / f"dovecote-tests-{os.getuid()}"
+    runtime.mkdir(mode=0o700, exist_ok=True)
+    os.environ.setdefault("XDG_RUNTIME_DIR", str(runtime))

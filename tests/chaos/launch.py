@@ -1,7 +1,8 @@
 """Run the ``dovecote`` command with shorter waits: ``python launch.py serve …``.
 
 A round has a minute where an installation has hours. The code is the same, and only these constants differ. This file imports nothing
-of the tests, so that it also runs an older commit; CHAOS_PLANT names a planted bug of :mod:`tests.chaos.plants`.
+of the tests, so that it also runs an older commit. CHAOS_PLANT names a planted bug of :mod:`tests.chaos.plants`, and CHAOS_HOUR the
+seconds of an hour in the settings of retention.
 """
 
 import dataclasses
@@ -54,6 +55,10 @@ def shorten() -> None:
             if module == "service.domain.schedules" and name == "LEASE":
                 found.EXPECTING = dataclasses.replace(found.EXPECTING, shortest=2.0, longest=6.0)
                 found.POLLING = dataclasses.replace(found.POLLING, shortest=1.0, longest=4.0)
+    hour = os.environ.pop("CHAOS_HOUR", "")
+    if hour:
+        values: Any = importlib.import_module("service.settings.values")
+        values._HOURS = {unit: hours * float(hour) / 3600 for unit, hours in values._HOURS.items()}
     dialect: Any = importlib.import_module("service.providers.dialect")
     whole = dialect.Facts.read_timeout
     dialect.Facts.read_timeout = lambda self, operation: min(whole(self, operation), SUBMIT_READ)

@@ -90,14 +90,14 @@ async def run(kind: Kind, seed: int, folder: Path, options: Options, say: Say) -
         _tree(options, folder) as tree,
         prepared(kind, folder, plant=options.plant) as installation,
     ):
-        async with _surroundings(installation, evidence, random.Random(seed), tree, options) as around:
+        async with surroundings(installation, evidence, random.Random(seed), tree, options) as around:
             await migrate_with(tree, installation.direct_url, folder)
             await installation.start()
             watching = asyncio.create_task(watch(installation.direct_url, evidence))
-            with contextlib.closing(_Supervisor(installation, evidence, say)) as supervisor:
+            with contextlib.closing(Supervisor(installation, evidence, say)) as supervisor:
                 await _load_and_faults(installation, around, seed, options, say)
                 supervisor.faults_ended()
-                settled = await _settle(installation, around, options.deadline + PROGRESS, say)
+                settled = await settle(installation, around, options.deadline + PROGRESS, say)
                 await around.read_all(evidence)
             watching.cancel()
             await asyncio.wait({watching})
@@ -106,7 +106,7 @@ async def run(kind: Kind, seed: int, folder: Path, options: Options, say: Say) -
                 evidence.add(job)
         evidence.close()
         facts = await read_facts(installation.direct_url, evidence.file, installation.objects, settled=settled)
-        found = verify.violations(facts)
+        found = [*installation.did_not_stop, *verify.violations(facts)]
     counts = {
         "tasks": len(facts.tasks),
         "accepted": len(facts.of(Accepted)),
@@ -124,7 +124,9 @@ async def run(kind: Kind, seed: int, folder: Path, options: Options, say: Say) -
 
 
 @dataclasses.dataclass(slots=True)
-class _Around:
+class Around:
+    """What surrounds an installation."""
+
     sandboxes: dict[str, Sandbox]
     hooks: Hooks
     proxy: Proxy | None
@@ -137,9 +139,10 @@ class _Around:
 
 
 @contextlib.asynccontextmanager
-async def _surroundings(
+async def surroundings(
     installation: Installation, evidence: Evidence, chance: random.Random, tree: Path, options: Options
-) -> AsyncIterator[_Around]:
+) -> AsyncIterator[Around]:
+    """Yield the providers, the receiver, the proxy and the load of an installation, which is prepared for them."""
     postman = Postman(evidence, random.Random(chance.random()), installation.addresses)
     hooks = Hooks(evidence, random.Random(chance.random()))
     sandboxes = {name: Sandbox(seconds=2.0, key=SANDBOX_KEY, send=postman) for name in ("elkapi", "cometapi")}
@@ -162,7 +165,7 @@ async def _surroundings(
             clock_off=installation.clock_off,
         )
         stack.push_async_callback(load.aclose)
-        yield _Around(sandboxes, hooks, proxy, load)
+        yield Around(sandboxes, hooks, proxy, load)
 
 
 def _tree(options: Options, folder: Path) -> contextlib.AbstractContextManager[Path]:
@@ -170,7 +173,7 @@ def _tree(options: Options, folder: Path) -> contextlib.AbstractContextManager[P
     return checked_out(options.upgrade_from, folder) if options.upgrade_from else contextlib.nullcontext(HERE)
 
 
-async def _load_and_faults(installation: Installation, around: _Around, seed: int, options: Options, say: Say) -> None:
+async def _load_and_faults(installation: Installation, around: Around, seed: int, options: Options, say: Say) -> None:
     if options.upgrade_from:
         async with asyncio.TaskGroup() as group:
             group.create_task(around.load.run(options.seconds, rate=options.rate))
@@ -190,7 +193,7 @@ async def _load_and_faults(installation: Installation, around: _Around, seed: in
         group.create_task(Inject(place, around.load.evidence, say).run(planned))
 
 
-class _Supervisor:
+class Supervisor:
     """Starts a process again that has ended by itself, as systemd does, and notes it."""
 
     def __init__(self, installation: Installation, evidence: Evidence, say: Say) -> None:
@@ -203,6 +206,7 @@ class _Supervisor:
         self._healthy = True
 
     def close(self) -> None:
+        """Start nothing again any more."""
         self._task.cancel()
 
     async def _run(self) -> None:
@@ -215,10 +219,11 @@ class _Supervisor:
                     self._evidence.add(Fault(name="exit", target=each.name, event=event))
                     self._say(f"{each.name} {event}; started again")
                     await asyncio.sleep(0.5)
-                    each.start()
+                    if not each.down and not each.alive:  # a fault may have begun meanwhile that starts it itself
+                        each.start()
 
 
-async def _settle(installation: Installation, around: _Around, within: float, say: Say) -> bool:
+async def settle(installation: Installation, around: Around, within: float, say: Say) -> bool:
     """Wait until nothing is left to do; return False when nothing has ended for too long. A busy machine is only slow."""
     end = time.monotonic() + within
     left: dict[str, int] = {}

@@ -35,6 +35,7 @@ from service.domain.submission_changes import (
     WaitingForUpstream,
 )
 from service.domain.task import (
+    ENDED,
     Failure,
     Outcome,
     Result,
@@ -347,6 +348,22 @@ def test_only_the_first_request_to_cancel_is_noted() -> None:
     assert first.event.data["cancel_requested_at"] == "2026-03-01T00:00:00.000Z"
     again = on(first.task, CancelRequested(task_id=TASK_ID, at=LATER, repeated=True))
     assert (again.task, again.event) == (first.task, None)
+
+
+@pytest.mark.parametrize("state", sorted(ENDED))
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(CancelRequested(task_id=TASK_ID, at=LATER), id="request to cancel"),
+        pytest.param(InputSent(task_id=TASK_ID, error="elkapi: busy", still_awaited=True), id="input not taken"),
+        pytest.param(InputSent(task_id=TASK_ID, update=Update(state=State.SUBMITTED)), id="input taken"),
+        pytest.param(InputSent(task_id=TASK_ID, error="elkapi: no answer"), id="input without an answer"),
+    ],
+)
+def test_act_of_a_client_that_meets_the_end_of_its_task_changes_nothing(state: State, change: Change) -> None:
+    before = task(state, decided_by="provider", due_at=None)
+    decided = on(before, change)
+    assert (decided.task, decided.event) == (before, None)
 
 
 def test_input_that_is_not_taken_is_still_awaited() -> None:

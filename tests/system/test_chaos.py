@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import dataclasses
 import datetime as dt
 import hashlib
 import os
@@ -140,6 +141,18 @@ PLANTED = {
 @pytest.mark.parametrize(("found", "words"), PLANTED.values(), ids=PLANTED)
 def test_verifier_finds(found: Facts, words: str) -> None:
     assert any(words in line for line in verify.violations(found)), verify.violations(found)
+
+
+@pytest.mark.parametrize(("policy", "clean"), [("resubmit_once", True), ("hold", False), ("fail", False)])
+def test_second_paid_job_is_judged_by_the_policy_that_was_accepted(policy: str, *, clean: bool) -> None:
+    second = UUID(int=5)
+    other = job(id="lost", callback_token=Tokens(CALLBACK_SECRET).make(second))
+    found = facts(
+        other, records=(accepted(on_uncertain=policy), called(), job(), arrived()), task={"on_uncertain": "hold"}
+    )
+    superseded = {"id": second, "task_id": TASK, "external_id": None, "outcome": "uncertain", "superseded_at": NOW}
+    found = dataclasses.replace(found, submissions={**found.submissions, second: superseded})
+    assert (verify.violations(found) == []) is clean, verify.violations(found)
 
 
 def reading(sentence: str, **more: Any) -> Reading:

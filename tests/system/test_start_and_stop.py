@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
+from service.cli import exits
 from service.cli.listening import listen, raise_descriptor_limit
 from service.cli.processes import LOOPBACK, ProcessGroup, Served, free_ports
 from tests.support.breakage import Server, request_of
@@ -55,6 +56,24 @@ async def ended(served: Served) -> int:
 def signalled(served: Served, number: signal.Signals = signal.SIGTERM) -> None:
     assert served.process is not None
     served.process.send_signal(number)
+
+
+@pytest.mark.parametrize(
+    ("storage", "code"),
+    [
+        pytest.param("file://{folder}/in-the-way/objects", exits.UNAVAILABLE, id="folder away"),
+        pytest.param("s3://", exits.SETTINGS, id="mistake"),
+    ],
+)
+async def test_start_without_storage_ends_with_a_code_that_tells_whether_to_try_again(
+    tmp_path: Path, storage: str, code: int
+) -> None:
+    (tmp_path / "in-the-way").write_text("")
+    served = dovecote(tmp_path, f"sqlite:///{tmp_path}/dovecote.db", "http://127.0.0.1:9")
+    served = with_settings(served, DOVECOTE_STORAGE__URL=storage.format(folder=tmp_path))
+    with ProcessGroup() as group:
+        group.start(served)
+        assert await ended(served) == code
 
 
 @pytest.mark.long

@@ -142,8 +142,12 @@ async def _keep(context: Context, objects: Objects, asset: Asset) -> None:
 
 
 async def _renewed(context: Context, task: Task, result: Result) -> Result | None:
-    """Ask the provider for a URL of a file that the known URL does not give any more. Many URLs are signed for a while only."""
-    report = await ask_again(context, task)
+    """Ask the provider for a URL of a file that the known URL does not give any more. Many URLs are signed for a while only.
+
+    One poll serves all files of the task.
+    """
+    ask = functools.partial(ask_again, context, task)
+    report = await context.renewals.get(task.id, ask, now=context.monotonic)
     url = None if report is None else kept.renewed_url(task, result, report.results)
     if url is None:
         return None

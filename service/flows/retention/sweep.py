@@ -74,6 +74,12 @@ class Sweep:
         """Go on to the next kind."""
         self.kind, self.after = next(self.kinds, None), None
 
+    def note(self, began: float) -> float:
+        """Note a step that has just been committed, and return for how many seconds it held its locks."""
+        seconds = time.monotonic() - began
+        self.longest = max(self.longest, seconds)
+        return seconds
+
 
 async def run_due(context: Context, sweep: Sweep) -> int:
     """Work on a sweep for a while, if this process has the lease; return 1 where the sweep is not at its end."""
@@ -120,10 +126,9 @@ async def _step(context: Context, sweep: Sweep) -> None:
     if limits is None:
         sweep.go_on()
         return
-    step, seconds = await context.writers.journeys.run(_timed, STEPS[kind], limits, after=sweep.after, most=size)
-    sqlite = context.database.sqlite
+    step, began = await context.writers.journeys.run(_timed, STEPS[kind], limits, after=sweep.after, most=size)
+    seconds, sqlite = sweep.note(began), context.database.sqlite
     sweep.sizes[kind] = next_size(size, seconds, STEP_TARGET[sqlite]) if step.examined else size
-    sweep.longest = max(sweep.longest, seconds)
     if step.removed:
         sweep.removed[kind] += step.removed
         context.signals.wake("results")  # kept copies may be due to be deleted
@@ -143,10 +148,9 @@ async def _remove_counters(context: Context) -> bool:
 async def _timed(
     connection: AsyncConnection, remove: Remove, limits: Limits, *, after: Any, most: int
 ) -> tuple[Step, float]:
-    """Do a step, and return how long it held its locks, up to the commit."""
+    """Do a step, and return when it began. The caller has the answer after the commit, when the locks are released."""
     began = time.monotonic()
-    step = await remove(connection, limits, after=after, most=most)
-    return step, time.monotonic() - began
+    return await remove(connection, limits, after=after, most=most), began
 
 
 async def _give_back(context: Context) -> bool:

@@ -4,24 +4,24 @@ A door is one file: two pure functions (their request → a request of ours, our
 routes. Everything that doors share is here and in the files beside it.
 """
 
+import contextlib
 import dataclasses
 import math
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 from uuid import UUID
 
 import orjson
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Match, Route, Router
-from starlette.types import Receive, Send
-from starlette.types import Scope as AsgiScope
+from starlette.routing import BaseRoute, Route, Router
 
 from service.domain.api_key import Scope
 from service.domain.repeats import Sender
 from service.domain.task import Task
 from service.domain.validation import Invalid, Mistake
 from service.flows.context import Context, log
+from service.flows.money.allowance import NoRoom
 from service.flows.submission import accept
 from service.flows.submission.adoption import JobTaken
 from service.flows.submission.repeats import Arrival, Recent, accept_once
@@ -29,10 +29,12 @@ from service.flows.webhooks.formats.ids import task_id_of
 from service.logs import request_id
 from service.store import tasks as task_store
 from service.store.database import StoreUnavailable
+from service.web.api.budgets import over_budget
 from service.web.api.route import LARGE_RESPONSE, CountedResponse, invalid
 from service.web.auth.bearer import Authenticator, Caller
 from service.web.facades import headers as door_headers
 from service.web.facades.body import Fields, fingerprint_of, read_fields
+from service.web.facades.prefix import PrefixRoute
 from service.web.problems import Problem, unavailable
 from service.web.request_body import BodyBudget, Lease
 from service.web.waiting import wait_for_end
@@ -131,23 +133,47 @@ class DoorRequest:
 
         :param document: our request
         :param said: the fields of their request, by which a repeat is recognised
-        :raises Problem: 400 with every mistake, 409, or 504 when it may have been stored
+        :raises Problem: 400 with every mistake, 402 when no budget has room, 409, or 504 when it may have been stored
         """
         key = self.http.headers.get("idempotency-key")
-        large = self.lease.size > 0
         arrival: Arrival | None = None
-        try:
+        with self._refusals():
             if key is not None and 0 < len(key) <= MAX_KEY and key.isprintable():
-                accepted = await accept.accept(
-                    self.context, document, client=self.client, idempotency_key=key, large=large
-                )
+                accepted = await self._accept_under(key, document)
             else:
                 arrival = await self._arrival(said)
                 accepted = await accept_once(
-                    self.context, self.recent, document, arrival, client=self.client, large=large
+                    self.context, self.recent, document, arrival, client=self.client, large=self.lease.size > 0
                 )
+        await self.lease.end_turn()
+        self.lease.release()
+        self.http.state.accepted = accepted
+        self.http.state.fingerprint = None if arrival is None else arrival.fingerprint
+        return accepted
+
+    async def accept_under(self, key: str, document: Mapping[str, Any]) -> task_store.Accepted:
+        """Store the task of a request of ours under a key of the door's own: one task, whoever asks again.
+
+        :raises Problem: as :meth:`accept`
+        """
+        with self._refusals():
+            return await self._accept_under(key, document)
+
+    async def _accept_under(self, key: str, document: Mapping[str, Any]) -> task_store.Accepted:
+        large = self.lease.size > 0
+        return await accept.accept(self.context, document, client=self.client, idempotency_key=key, large=large)
+
+    @contextlib.contextmanager
+    def _refusals(self) -> Iterator[None]:
+        """Turn every refusal of a request within the block into an error response."""
+        try:
+            yield
         except Invalid as error:
             raise refused(error.mistakes, self.door.invalid_status) from None
+        except NoRoom as error:
+            problem = over_budget(error.over)
+            final = {"x-should-retry": "false"}
+            raise Problem(self.door.no_room_status, problem.code, problem.detail, headers=final) from None
         except JobTaken as error:
             raise Problem(409, "job_taken", str(error)) from None
         except accept.KeyReused as error:
@@ -158,11 +184,6 @@ class DoorRequest:
                 "the database does not answer, and the request may have been carried out: look before you repeat it"
             )
             raise Problem(_MAYBE, "unavailable", detail) from None
-        await self.lease.end_turn()
-        self.lease.release()
-        self.http.state.accepted = accepted
-        self.http.state.fingerprint = None if arrival is None else arrival.fingerprint
-        return accepted
 
     async def wait(self, task: Task, seconds: float = MAX_HELD) -> Task:
         """Return a task after its end, or after some seconds."""
@@ -196,26 +217,6 @@ class DoorRoute:
     """Whether it needs no key: the handler checks another proof."""
 
 
-class PrefixRoute(BaseRoute):
-    """Every path below a prefix. A path elsewhere costs one comparison, however many routes there are below."""
-
-    def __init__(self, prefix: str, router: Router) -> None:
-        """Serve the paths below a prefix by a router, whose routes have the whole path."""
-        self.path = prefix
-        self._begin = f"{prefix}/"
-        self._router = router
-
-    def matches(self, scope: AsgiScope) -> tuple[Match, AsgiScope]:
-        """Return whether a request is for a path below the prefix."""
-        path: str = scope.get("path", "")
-        is_below = scope["type"] == "http" and (path.startswith(self._begin) or path == self.path)
-        return (Match.FULL if is_below else Match.NONE), {}
-
-    async def handle(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
-        """Serve a request."""
-        await self._router(scope, receive, send)
-
-
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Door:
     """An API of others."""
@@ -231,6 +232,8 @@ class Door:
     """Returns how the sender of a request repeats it, by its headers."""
     invalid_status: int = 400
     """The HTTP status of a request with mistakes."""
+    no_room_status: int = 402
+    """The HTTP status of a request that no budget has room for."""
     late_headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Headers of an error after which the task may exist: with them its client sends no repeat."""
     ok_errors: bool = False

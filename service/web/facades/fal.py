@@ -217,4 +217,5 @@ DOOR: Final = Door(
     sender=_sender,
     late_headers=_LATE,
     invalid_status=422,
+    no_room_status=403,  # as fal answers when the balance is exhausted
 )

@@ -11,7 +11,6 @@ from service.domain.errors import UpstreamError
 from service.domain.task import State, Task
 from service.domain.validation import Invalid
 from service.domain.webhook_events import TYPES
-from service.flows.submission import accept
 from service.flows.submission.input import NotAwaited, send_input
 from service.flows.webhooks.formats.midjourney_proxy import STATE_LABEL, task_document
 from service.flows.webhooks.formats.shapes import outputs, reason_of, texts
@@ -69,6 +68,7 @@ _SUBMITTED, _WINDOW, _GONE, _INVALID, _UNKNOWN, _FAILED, _FULL, _BANNED = 1, 21,
 _CODES: Final[Mapping[str, int]] = {
     "not_found": _GONE,
     "content_policy": _BANNED,
+    "budget_exceeded": _INVALID,
     "overloaded": _FULL,
     "rate_limited": _FULL,
     "unavailable": _UNKNOWN,
@@ -248,12 +248,7 @@ async def image_seed(request: DoorRequest) -> Response:
     asked = {"family": "midjourney", "operation": "image_seed", "parent_id": str(parent.id), "input": {}}
     for attempt in range(_MAX_SEEDS):
         key = f"midjourney-seed-{parent.id}-{attempt}"
-        try:
-            accepted = await accept.accept(
-                request.context, asked, client=request.client, idempotency_key=key, large=False
-            )
-        except Invalid as error:
-            raise refused(error.mistakes, 400) from None
+        accepted = await request.accept_under(key, asked)
         if accepted.new or not accepted.task.state.ended or accepted.task.state is State.SUCCEEDED:
             break
     task = succeeded(await hold(request, accepted.task))

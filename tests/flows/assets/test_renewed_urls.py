@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx
 import pytest
 
 from service.domain.kept import GONE_FOR, renewed_url
-from service.domain.task import Result, State
+from service.domain.task import Result, State, Task
 from tests.support.kept_results import finished, keeping
 from tests.support.values import a_task
 from tests.support.world import World
@@ -21,6 +22,7 @@ class Signed(httpx.AsyncBaseTransport):
     def __init__(self, upstream: httpx.AsyncBaseTransport, *, status: int = 403, renews: bool = True) -> None:
         self._upstream, self._status, self._renews = upstream, status, renews
         self.answers = 0
+        self.asked = 0
         self.refused = 0
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -30,6 +32,7 @@ class Signed(httpx.AsyncBaseTransport):
                 return httpx.Response(self._status, stream=httpx.ByteStream(b"expired"))
             return await self._upstream.handle_async_request(request)
         answer = await self._upstream.handle_async_request(request)
+        self.asked += 1
         if not self._renews:
             return answer
         self.answers += 1
@@ -49,14 +52,15 @@ async def world(database_url: str) -> AsyncIterator[World]:
         yield opened
 
 
-TASKS = {
+TASKS: dict[str, dict[str, Any]] = {
     "runway": {},
     "midjourney": {"family": "midjourney", "operation": "imagine", "input": {"prompt": "a dove"}},
+    "suno": {"family": "suno", "operation": "music", "input": {"prompt": "a dove"}},
 }
 
 
 @pytest.mark.parametrize("status", [403, 404])
-@pytest.mark.parametrize("family", TASKS)
+@pytest.mark.parametrize("family", ["runway", "midjourney"])
 async def test_expired_url_is_asked_for_again(world: World, family: str, status: int) -> None:
     signed = Signed(world.edge.hosts["sandbox.test"], status=status)
     world.edge.hosts["sandbox.test"] = signed
@@ -64,7 +68,7 @@ async def test_expired_url_is_asked_for_again(world: World, family: str, status:
     await world.until(60)
     task = await world.task(task)
     assert task.state is State.SUCCEEDED
-    assert {each.kept.state for each in task.results if each.kept} == {"kept"}
+    assert states(task) == {"kept"}
     assert signed.refused
     assert world.sandbox.ledger.paid() == 1
     assert not any("signature" in (each.url or "") for each in task.results)  # the outcome stays as it was told
@@ -110,3 +114,40 @@ def test_url_is_renewed_where_it_is_certain_which_file_it_is(
 ) -> None:
     task = a_task(results=OLD)
     assert renewed_url(task, OLD[2], reported) == expected
+
+
+async def test_files_of_a_task_share_one_poll(world: World) -> None:
+    forwarded, task = await unfetched(world)
+    world.edge.hosts["sandbox.test"] = signed = Signed(forwarded)
+    await world.until(60)
+    task = await world.task(task)
+    assert states(task) == {"kept"}
+    assert signed.refused == sum(each.kept is not None for each in task.results)
+    assert signed.asked == 1
+
+
+async def test_another_poll_is_made_when_the_shared_report_is_old(world: World) -> None:
+    world.context.monotonic = world.clock.seconds
+    forwarded, task = await unfetched(world)
+    world.edge.hosts["sandbox.test"] = signed = Signed(forwarded, renews=False)
+    await world.until(10)
+    assert signed.asked == 1
+    world.edge.hosts["sandbox.test"] = signed = Signed(forwarded)
+    await world.until(40)
+    assert signed.asked == 1
+    assert states(await world.task(task)) == {"kept"}
+
+
+async def unfetched(world: World) -> tuple[httpx.AsyncBaseTransport, Task]:
+    """Return a task of several files, whose first attempts found a broken host, and what reaches the host."""
+    forwarded = world.edge.hosts["sandbox.test"]
+    world.edge.hosts["sandbox.test"] = broken = Signed(forwarded, status=503, renews=False)
+    task = await finished(world, **TASKS["suno"])
+    assert states(task) == {"pending"}
+    assert broken.refused == sum(each.kept is not None for each in task.results) > 2
+    return forwarded, task
+
+
+def states(task: Task) -> set[str]:
+    """Return the states of the copies of a task's results."""
+    return {each.kept.state for each in task.results if each.kept}

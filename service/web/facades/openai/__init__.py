@@ -11,4 +11,5 @@ DOOR: Final = Door(
     prefixes=("/openai", ""),
     routes=(*videos.ROUTES, *images.ROUTES, *audio.ROUTES, *responses.ROUTES, *chat.ROUTES, *catalogue.ROUTES),
     write_error=error_document,
+    no_room_status=429,  # as OpenAI answers `insufficient_quota`
 )

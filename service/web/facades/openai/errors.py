@@ -10,6 +10,7 @@ _SERVER: Final = 500
 _CODES: Final[Mapping[str, tuple[str, str]]] = {
     "content_policy": ("image_generation_user_error", "moderation_blocked"),
     "insufficient_credit": ("insufficient_quota", "insufficient_quota"),
+    "budget_exceeded": ("insufficient_quota", "insufficient_quota"),
     "unknown_key": (_INVALID, "invalid_api_key"),
     "unauthorized": (_INVALID, "invalid_api_key"),
     "expired_key": (_INVALID, "invalid_api_key"),

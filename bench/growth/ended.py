@@ -1,0 +1,184 @@
+"""Fill a database with ended tasks of many days, each with everything that a task has, by SQL alone."""
+
+import dataclasses
+import datetime as dt
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bench.growth.filling import Copies, multiply
+from service.domain.events import Event
+from service.domain.task import Outcome, Result, Source, State, Submission, Task
+from service.store import callbacks, events, submissions, tables
+from service.store import tasks as task_store
+from service.store.database import Database
+from service.store.webhooks import attempts, messages
+
+DAYS: Final = 200
+EVENTS: Final = 5
+PROTOTYPE: Final = UUID(int=1)
+"""The task that is multiplied."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Numbers:
+    """The ids and times of numbered tasks, which are spread evenly over :data:`DAYS`."""
+
+    count: int
+    start: dt.datetime
+
+    @property
+    def first_ms(self) -> int:
+        """The Unix milliseconds of number 0."""
+        return int(self.start.timestamp() * 1000)
+
+    @property
+    def step_ms(self) -> int:
+        """The milliseconds between two tasks."""
+        return DAYS * 86_400_000 // self.count
+
+    def submission(self, number: int) -> UUID:
+        """Return the id of the submission of a task."""
+        return UUID(hex=f"{self.first_ms + number * self.step_ms:012x}70028{number:015x}")
+
+
+def numbers(count: int, now: dt.datetime) -> Numbers:
+    """Return the numbering of a database that is filled on a day."""
+    return Numbers(count, dt.datetime.combine(now.date(), dt.time(), dt.UTC) - dt.timedelta(days=DAYS))
+
+
+async def fill(database: Database, numbered: Numbers) -> None:
+    """Insert one task with everything, and multiply it."""
+    async with database.writing() as connection:
+        await _insert_prototype(connection, numbered.start)
+    await multiply(database, _copies(numbered, sqlite=database.sqlite), numbered.count)
+    if not database.sqlite:
+        async with database.writing() as connection:
+            await connection.execute(text(f"SELECT setval('events_id_seq', {(numbered.count + 20) * EVENTS})"))
+            await connection.execute(text(f"SELECT setval('webhook_attempts_id_seq', {numbered.count + 100})"))
+
+
+def _copies(numbered: Numbers, *, sqlite: bool) -> dict[tables.Table, Copies]:
+    """Return how the rows of each table follow from those of the prototype."""
+    stamp = f"({numbered.first_ms} + {'n' if sqlite else 'n::bigint'} * {numbered.step_ms})"
+
+    def uuid(kind: int) -> str:
+        if sqlite:
+            return f"printf('%012x7{kind:03x}8%015x', {stamp}, n)"
+        return f"(lpad(to_hex({stamp}), 12, '0') || '7{kind:03x}8' || lpad(to_hex(n), 15, '0'))::uuid"
+
+    at = f"{stamp} * 1000" if sqlite else f"to_timestamp({stamp}::float8 / 1000)"
+    of_task = f"task_id = '{PROTOTYPE.hex}'"
+    label = "'user-' || (n % 1000)"
+    moments = dict.fromkeys(("created_at", "updated_at", "submitted_at", "finished_at"), at)
+    job = {"external_id": "'job-' || n"}
+    return {
+        tables.tasks: Copies(f"id = '{PROTOTYPE.hex}'", {"id": uuid(1), "submission_id": uuid(2), **job, **moments}),
+        tables.submissions: Copies(
+            of_task, {"id": uuid(2), "task_id": uuid(1), **job, "sent_at": at, "settled_at": at}
+        ),
+        tables.task_labels: Copies(of_task, {"task_id": uuid(1), "value": label}),
+        tables.events: Copies(of_task, {"id": f"events.sequence + 10 + n * {EVENTS}", "task_id": uuid(1), "at": at}),
+        tables.callbacks: Copies(
+            f"id = '{UUID(int=3).hex}'",
+            {"id": uuid(3), "submission_id": uuid(2), "received_at": at, "decided_at": at},
+        ),
+        tables.webhook_messages: Copies(
+            of_task, {"id": uuid(4), "task_id": uuid(1), "created_at": at, "delivered_at": at}
+        ),
+        tables.webhook_attempts: Copies(
+            f"message_id = '{UUID(int=4).hex}'", {"id": "n + 10", "message_id": uuid(4), "at": at}
+        ),
+    }
+
+
+async def _insert_prototype(connection: AsyncConnection, now: dt.datetime) -> None:
+    submission_id = UUID(int=2)
+    task = Task(
+        id=PROTOTYPE,
+        client="bench",
+        family="runway",
+        operation="text_to_video",
+        input={"prompt": "a dove comes home " * 20},
+        labels={"user": "42"},
+        callback_url="https://shop.example.com/hooks",
+        request_hash="0" * 64,
+        route=("elkapi",),
+        state=State.SUCCEEDED,
+        upstream="elkapi",
+        dialect="runway/aggregator",
+        submission_id=submission_id,
+        external_id="job-0",
+        progress=100,
+        results=(Result("video", url="https://files.example.com/" + "v" * 200),),
+        decided_by="provider",
+        outcome_source=Source.CALLBACK,
+        sequence=EVENTS,
+        created_at=now,
+        updated_at=now,
+        submitted_at=now,
+        finished_at=now,
+        deadline_at=now,
+    )
+    await task_store.accept(connection, [dataclasses.replace(task, sequence=1)])
+    submission = Submission(
+        id=submission_id,
+        task_id=task.id,
+        upstream="elkapi",
+        dialect="runway/aggregator",
+        outcome=Outcome.TAKEN,
+        external_id="job-0",
+        sent_at=now,
+        settled_at=now,
+    )
+    await submissions.begin(connection, [submission])
+    await events.record(
+        connection,
+        [
+            Event(
+                task_id=task.id,
+                client="bench",
+                sequence=number,
+                type="progress",
+                message="task.progress",
+                source=Source.CALLBACK,
+                at=now,
+                data={"progress": number},
+            )
+            for number in range(2, EVENTS + 1)
+        ],
+    )
+    received = callbacks.Received(
+        id=UUID(int=3),
+        submission_id=submission_id,
+        headers={"content-type": "application/json"},
+        body=b"x" * 1000,
+        dedupe_key=b"k" * 32,
+        received_at=now,
+        decision="applied",
+        decided_at=now,
+        due_at=None,
+    )
+    await callbacks.receive(connection, [received])
+    message = messages.Message(
+        id=UUID(int=4),
+        client="bench",
+        task_id=task.id,
+        destination="https://shop.example.com",
+        sequence=EVENTS,
+        type="task.succeeded",
+        url="https://shop.example.com/hooks",
+        body="y" * 1500,
+        state="delivered",
+        created_at=now,
+        delivered_at=now,
+        due_at=None,
+        attempts=1,
+    )
+    await messages.insert(connection, [message])
+    delivery = attempts.Delivery(
+        message_id=message.id, attempt=1, at=now, status=200, duration_ms=20, answer="ok", error=None
+    )
+    await attempts.record(connection, [delivery])
