@@ -150,18 +150,15 @@ _JOINED: Final = submissions.join(tasks, tasks.c.id == submissions.c.task_id)
 
 def _statement(by: tuple[str, ...], chosen: Plan) -> Select[Any]:
     """Select the sums of the submissions of kept tasks, of the entries of removed ones, and of what is summed already."""
-    live = _rows(_JOINED, {name: _GROUPS[name] for name in by}, _LIVE, one=True).where(
-        in_rest(submissions.c.sent_at, chosen)
-    )
+    live = _rows(_JOINED, {name: _GROUPS[name] for name in by}, _LIVE, one=True)
+    parts = [live.where(within) for within in in_rest(submissions.c.sent_at, chosen)]
     of_removed = {name: ledger_entries.c[name] for name in _NAMES}
-    removed = _rows(ledger_entries, {name: _group_in(ledger_entries, name) for name in by}, of_removed, one=True).where(
-        in_rest(ledger_entries.c.sent_at, chosen)
-    )
-    of_sums = {name: submission_sums.c[name] for name in _NAMES}
-    summed = _rows(submission_sums, {name: _group_in(submission_sums, name) for name in by}, of_sums, one=False).where(
-        in_kept(SUBMISSIONS, chosen)
-    )
-    parts = [live, removed, *([summed] if chosen.days or chosen.hours else [])]
+    removed = _rows(ledger_entries, {name: _group_in(ledger_entries, name) for name in by}, of_removed, one=True)
+    parts += [removed.where(within) for within in in_rest(ledger_entries.c.sent_at, chosen)]
+    if chosen.days or chosen.hours:
+        of_sums = {name: submission_sums.c[name] for name in _NAMES}
+        kept = _rows(submission_sums, {name: _group_in(submission_sums, name) for name in by}, of_sums, one=False)
+        parts.append(kept.where(in_kept(SUBMISSIONS, chosen)))
     every = union_all(*parts).subquery()
     names = (*(f"by_{name}" for name in by), *_NAMES[: _NAMES.index("refunded")])
     keys = [*(every.c[name] for name in names), every.c.refunded.label("given_back")]

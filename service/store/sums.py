@@ -32,6 +32,8 @@ TABLES: Final[Mapping[str, Table]] = {SUBMISSIONS: submission_sums, MONEY: money
 HOUR: Final = timedelta(hours=1)
 DAY: Final = timedelta(days=1)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+MAX_SPANS: Final = 100
+"""Spans of rows in one statement. With more of them, after many changes at once, everything is summed from its rows."""
 
 Span: TypeAlias = tuple[datetime | None, datetime | None]
 """From a time, and before another; None: without a bound."""
@@ -67,6 +69,8 @@ def plan_of(valid: Sequence[tuple[datetime, datetime]], since: datetime | None, 
         at = end
     if until is None or at is None or at < until:
         rest.append((at, until))
+    if len(rest) > MAX_SPANS:
+        return Plan(days=(), hours=(), rest=((since, until),))
     return Plan(days=runs_of_days, hours=runs_of_hours, rest=tuple(rest))
 
 
@@ -117,13 +121,12 @@ def in_kept(subject: str, chosen: Plan) -> Any:
     return or_(false(), *parts)
 
 
-def in_rest(moment: Any, chosen: Plan) -> Any:
-    """Return the condition for the rows of a plan that are summed themselves."""
-    parts = [
+def in_rest(moment: Any, chosen: Plan) -> list[Any]:
+    """Return the conditions for the rows of a plan that are summed themselves, one for each span: an index serves each."""
+    return [
         and_(True, *([moment >= since] if since else []), *([moment < until] if until else []))
         for since, until in chosen.rest
     ]
-    return or_(false(), *parts)
 
 
 # ── keeping ────────────────────────────────────────────────────────────────────────────────────────────────────

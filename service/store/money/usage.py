@@ -93,17 +93,17 @@ def _statement(by: Sequence[str], chosen: Plan, client: str | None) -> Select[An
         *(money_entries.c[name] for name in _ALIKE),
         literal_column("1").label("count"),
         *(column.label(name) for name, column in _OF_ENTRIES.items()),
-    ).where(CURRENT, in_rest(money_entries.c.purchased_at, chosen))
+    ).where(CURRENT)
     if client is not None:
         rows = rows.where(money_entries.c.client == client)
+    parts = [rows.where(within) for within in in_rest(money_entries.c.purchased_at, chosen)]
     if chosen.days or chosen.hours:
         kept = select(
             *(_group_of_sums(name).label(f"by_{number}") for number, name in enumerate(by)),
             *(money_sums.c[name] for name in (*_ALIKE, "count", *_NUMBERS)),
         ).where(in_kept(MONEY, chosen))
-        every: Any = union_all(rows, kept if client is None else kept.where(money_sums.c.client == client)).subquery()
-    else:
-        every = rows.subquery()
+        parts.append(kept if client is None else kept.where(money_sums.c.client == client))
+    every = union_all(*parts).subquery()
     keys = [*(every.c[f"by_{number}"] for number in range(len(by))), *(every.c[name] for name in _ALIKE)]
     numbers = [
         cast(func.sum(every.c[name]), Numeric if name in _NUMBERS else BigInteger).label(name)
