@@ -31,8 +31,10 @@ def collect_later() -> None:
 
 
 def collect_rarely() -> None:
-    """Exclude all living objects from garbage collections, and collect only after many new objects."""
-    gc.collect()
+    """Exclude all present objects from garbage collections, and collect only after many new objects.
+
+    Nothing is collected before: that takes a tenth of a start, and finds 1 MB.
+    """
     gc.freeze()
     gc.enable()
     gc.set_threshold(50_000, 20, 20)

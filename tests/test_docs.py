@@ -203,6 +203,50 @@ def test_map_names_existing_modules():
     assert named <= modules
 
 
+OF_OTHER_PROGRAMS = frozenset(
+    [
+        "api_base",
+        "array_change_key_case",
+        "client_max_body_size",
+        "commit_delay",
+        "file_get_contents",
+        "log_parameter_max_length_on_error",
+        "pg_restore",
+        "proxy_buffering",
+        "proxy_read_timeout",
+        "proxy_request_buffering",
+        "ssrf_proxy",
+        "workflow_run_id",
+    ]
+)
+
+
+def test_name_of_a_page_is_a_name_of_the_code():
+    known = set()
+    for folder in ("service", "clients", "bench", "deploy"):
+        for path in (ROOT / folder).rglob("*"):
+            if (
+                path.suffix in {".py", ".ts", ".yaml", ".yml", ".toml", ".json", ".html"}
+                and "node_modules" not in path.parts
+            ):
+                known |= set(re.findall(r"\w+", path.read_text(encoding="utf-8")))
+    known |= OF_OTHER_PROGRAMS | {path.stem for path in (ROOT / "tests").rglob("*.py")}
+    unknown = {}
+    for path in [*PAGES, *(ROOT / "docs" / "recipes").glob("*.md"), ROOT / "README.md", ROOT / "SECURITY.md"]:
+        if path.name == "comparison.md":  # about other programs
+            continue
+        text = re.sub(
+            r"^```.*?^```|<!-- made: .*?<!-- end -->",
+            "",
+            path.read_text(encoding="utf-8"),
+            flags=re.DOTALL | re.MULTILINE,
+        )
+        spans = " ".join(re.findall(r"`([^`\n]+)`", text))
+        found = set(re.findall(r"\b[a-z]+(?:_[a-z]+)+\b", spans)) - known
+        unknown |= {path.name: found} if found else {}
+    assert unknown == {}
+
+
 def test_threat_model_names_existing_tests():
     text = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
     named = set(re.findall(r"`(test_\w+)`", text))

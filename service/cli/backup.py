@@ -85,7 +85,7 @@ def _pg_dump(settings: "Settings", file: Path) -> str:
 @CONFIG
 @AS_JSON
 def restored(config: Path | None, *, as_json: bool) -> None:
-    """Settle a database that was restored from a backup. Run it before the server starts again.
+    """Protect a restored database from second payments. Run it before the server starts again.
 
     Every queued and submitting task of the backup may have been submitted since. The command leaves them unconfirmed, so that Dovecote pays for none twice by itself; the policy `on_uncertain` of each decides. `dovecote tasks retry` submits one again.
     """

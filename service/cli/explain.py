@@ -64,7 +64,7 @@ def command(
     batch: bool,
     file: BinaryIO,
 ) -> None:
-    """Show what Dovecote makes of a provider's message, as one JSON object.
+    """Show how Dovecote reads a provider's message, as one JSON object.
 
     FILE holds the body as it came, or - for standard input. Without --family, --dialect and --kind it holds
     a JSON object with these and endpoint, http_status, headers and body, as every line does with --batch.

@@ -16,7 +16,7 @@ _LOCAL: Final[Mapping[str, tuple[str, ...]]] = {"0.0.0.0": ("127.0.0.1",), "::":
 """The address of a server that listens on every address."""
 
 
-@click.command("health", short_help="Ask whether the server here is alive.")
+@click.command("health", short_help="Check whether the server is alive.")
 @click.option("--ready", is_flag=True, help="Ask whether it can work, instead of whether it is alive.")
 def command(*, ready: bool) -> None:
     """Check whether the server with these settings is alive.

@@ -1,6 +1,7 @@
 """Sockets to listen on, and the number of files that a process may open."""
 
 import contextlib
+import errno
 import ipaddress
 import resource
 import socket
@@ -8,6 +9,11 @@ from typing import Final
 
 BACKLOG: Final = 2048
 MAX_DESCRIPTORS: Final = 1 << 20
+_REMEDIES: Final = {
+    errno.EADDRINUSE: "stop the program that uses the port, or choose another port",
+    errno.EADDRNOTAVAIL: "choose an address of this machine",
+    errno.EACCES: "choose a port from 1024 on, or allow this user to listen on lower ones",
+}
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -33,6 +39,15 @@ def waiting_connections(listener: socket.socket) -> list[socket.socket]:
 def reason_of(error: OSError) -> str:
     """Return why the address cannot be used, without the address that Python adds."""
     return (error.strerror or str(error)).partition(" (")[0]
+
+
+def describe(error: OSError, host: str, port: int) -> str:
+    """Return why nothing can listen on an address, and what to do."""
+    if isinstance(error, socket.gaierror):
+        remedy = "check the host name"
+    else:
+        remedy = _REMEDIES.get(error.errno or 0, "choose another address or port")
+    return f"cannot listen on {host}:{port}: {reason_of(error)}: {remedy}"
 
 
 def raise_descriptor_limit() -> int:

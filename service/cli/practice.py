@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from service.cli import exits
+from service.cli.listening import describe
 from service.cli.options import AS_JSON
 from service.cli.printing import say
 from service.providers.registry import PROVIDERS
@@ -141,5 +142,5 @@ def _run(served: "Served", host: str, port: int, announce: Callable[[str], None]
     try:
         asyncio.run(go())
     except OSError as error:
-        say(f"dovecote: cannot listen on {host}:{port}: {(error.strerror or str(error)).partition(' (')[0]}")
+        say(f"dovecote: {describe(error, host, port)}")
         click.get_current_context().exit(exits.UNAVAILABLE)

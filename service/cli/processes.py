@@ -5,6 +5,7 @@ import dataclasses
 import http.client
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -28,6 +29,15 @@ STOP_TIMEOUT: Final = 8.0
 _PORTS: Final = range(20_000, 32_000)
 _TAIL_LINES: Final = 25
 _ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def command_name() -> str:
+    """Return the command of this environment as it can be typed here: ``dovecote``, or its path where PATH has none."""
+    command = Path(sys.executable).with_name("dovecote")
+    if shutil.which("dovecote") is not None or not command.exists():
+        return "dovecote"
+    here = Path.cwd()
+    return str(command.relative_to(here) if command.is_relative_to(here) else command)
 
 
 class NotStarted(Exception):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from service.store.retention_report import Report
 
 
-@click.command("prune", short_help="Remove what is older than retention allows.")
+@click.command("prune", short_help="Remove data that is older than the retention settings allow.")
 @CONFIG
 @click.option("--dry-run", is_flag=True, help="Only count what would be removed. The server may run meanwhile.")
 @click.option("--compact", is_flag=True, help="Rewrite a SQLite file afterwards, so that it has no free space.")

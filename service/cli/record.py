@@ -1,4 +1,4 @@
-"""``dovecote record`` and ``dovecote rehearse``: keep what an upstream really said, and play it back without credits."""
+"""``dovecote record`` and ``dovecote rehearse``: record the answers of an upstream, and play them back without credits."""
 
 import asyncio
 import contextlib
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from service.cli import exits
+from service.cli.listening import describe
 from service.cli.options import CONFIG
 from service.cli.printing import say
 
@@ -31,7 +32,7 @@ _HOP_BY_HOP: Final = frozenset({"host", "content-length", "connection", "accept-
 _METHODS: Final = ["DELETE", "GET", "PATCH", "POST", "PUT"]
 
 
-@click.command("record", short_help="Record what an upstream really says.")
+@click.command("record", short_help="Record the answers of an upstream.")
 @click.argument("upstream")
 @click.option(
     "--output",
@@ -44,7 +45,7 @@ _METHODS: Final = ["DELETE", "GET", "PATCH", "POST", "PUT"]
 @_PORT
 @CONFIG
 def record(upstream: str, output: Path, base_url: str | None, port: int, config: Path | None) -> None:
-    """Record what an upstream says, until Ctrl-C. Run Dovecote with the printed setting meanwhile, and submit tasks.
+    """Record the answers of an upstream, until Ctrl-C. Run Dovecote with the printed setting meanwhile, and submit tasks.
 
     The requests pass through this process with Dovecote's own key. The file has the answers, and the callbacks that Dovecote has
     stored; without keys, tokens, signatures of URLs, and without the texts of your requests. Read it before you share it.
@@ -220,5 +221,5 @@ def _serve(served: Any, port: int, variable: str, title: str) -> None:
     try:
         asyncio.run(go())
     except OSError as error:
-        say(f"dovecote: cannot listen on {HOST}:{port}: {(error.strerror or str(error)).partition(' (')[0]}")
+        say(f"dovecote: {describe(error, HOST, port)}")
         click.get_current_context().exit(exits.UNAVAILABLE)

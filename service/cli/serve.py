@@ -26,7 +26,7 @@ from service.app import (
 )
 from service.cli import exits
 from service.cli.installation import database_fault, give_up, shown_database
-from service.cli.listening import listen, raise_descriptor_limit, reason_of, waiting_connections
+from service.cli.listening import describe, listen, raise_descriptor_limit, reason_of, waiting_connections
 from service.cli.stopping import Stop
 from service.clock import warn_if_wrong
 from service.domain.flows import FLOWS, Flow, stored
@@ -134,7 +134,7 @@ def _listen(host: str, port: int, *, needed: bool = True) -> socket.socket | Non
         return listen(host, port)
     except OSError as error:
         if needed:
-            give_up(f"cannot listen on {host}:{port}: {reason_of(error)}")
+            give_up(describe(error, host, port))
         log.warning("port not available, no health is served host=%s port=%d error=%s", host, port, reason_of(error))
         return None
 

@@ -180,7 +180,7 @@ class DuplicateChecked(ChangeOfTask):
 
     def effect(self) -> Effect:
         """Set the state of the job, and write an event when it ends."""
-        event_type = "extra_job_ended" if self.ended else None
+        event_type = "duplicate_job_ended" if self.ended else None
         return Effect(source=Source.POLL, settles=self.submission, event_type=event_type, details=self.details)
 
 

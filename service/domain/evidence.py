@@ -121,7 +121,7 @@ def _duplicate(effect: Effect, proven: Submission, before: Submission, now: date
         fields={},
         settles=duplicate,
         is_duplicate=True,
-        event_type=None if known else "extra_job",
+        event_type=None if known else "duplicate_job",
         details=_names(proven) if known else {**_names(proven), **shown},
     )
 

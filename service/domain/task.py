@@ -380,9 +380,9 @@ class Submission:
     cost: float | None = None
     """The cost of a duplicate job, in the provider's own unit."""
     refunded: bool | None = None
-    """Whether the provider says that it has given the price of an extra job back."""
+    """Whether the provider says that it has given the price of a duplicate job back."""
     due_at: datetime | None = None
-    """When an extra job is looked after next."""
+    """When a duplicate job is looked after next."""
     attempts: int = 0
 
     @property

@@ -50,12 +50,15 @@ def _validator(schema: bytes) -> Any:
 
 
 class Schema:
-    """A JSON Schema, ready to check documents."""
+    """A JSON Schema that checks documents. It is compiled when it checks the first one."""
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
-        """Compile the schema."""
+        """Keep the schema."""
         self.document = schema
-        self._validator = _validator(orjson.dumps(schema))
+
+    @functools.cached_property
+    def _validator(self) -> Any:
+        return _validator(orjson.dumps(self.document))
 
     def mistakes(self, document: Any, *, below: str = "") -> list[Mistake]:
         """Return the mistakes of a document, up to :data:`MAX_MISTAKES`, ordered by path.

@@ -12,6 +12,9 @@ OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno
 
 def reason_of(error: BaseException) -> str:
     """Return what went wrong, without any address, host or URL."""
+    if any(isinstance(each, socket.gaierror) for each in _causes(error)):
+        # First, because aiohttp's own error wraps it, and has its number as if that were an errno.
+        return "the host name does not resolve"
     for each in _causes(error):
         if isinstance(each, ssl.SSLError):
             # aiohttp's own errors are of this class, too, and lack its attributes: the error that they wrap has them.
@@ -20,8 +23,6 @@ def reason_of(error: BaseException) -> str:
             if reason := getattr(each, "reason", None):
                 return f"TLS failed: {_short(reason)}"
             continue
-        if isinstance(each, socket.gaierror):
-            return "the host name does not resolve"
         if isinstance(each, OSError) and each.errno is not None:
             return os.strerror(each.errno)
     return type(error).__name__

@@ -22,6 +22,8 @@ _LISTS = frozenset({"operators", "webhook_ports", "webhook_allow"})
 """Settings that are lists: in the environment separated by commas."""
 _TABLES = frozenset({"upstreams", "routes", "on_uncertain_by_client", *SECTIONS})
 """Settings that are tables: in the environment one variable for each entry."""
+_STAND_IN = "0" * 8
+"""A key for a check of the settings beside it."""
 _SERVICE_LINK = re.compile(
     r"_SERVICE_HOST|_SERVICE_PORT(_[A-Z0-9_]+)?|_PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?"
 )
@@ -57,9 +59,7 @@ def load(
     try:
         settings = Settings.model_validate(document)
     except ValidationError as error:
-        faults = error.errors(include_url=False, include_context=False, include_input=False)
-        found = [line for fault in faults for line in _describe(fault).splitlines()]
-        raise SettingsError([*mistakes, *found]) from None
+        raise SettingsError([*mistakes, *_described(error)]) from None
     if mistakes:
         raise SettingsError(mistakes)
     return settings
@@ -191,6 +191,7 @@ def _add_known_upstreams(document: dict[str, Any], environment: Mapping[str, str
             upstream.setdefault("models_path", known.models_path)
             upstream.setdefault("dialects", list(known.dialects))
             if "key" not in upstream:
+                mistakes += _faults_without_key(name, upstream)  # the key itself may be misspelt
                 del upstreams[name]  # switched off until its key is set
         elif not upstream.get("base_url") or not upstream.get("dialects"):
             mistakes.append(
@@ -200,12 +201,30 @@ def _add_known_upstreams(document: dict[str, Any], environment: Mapping[str, str
     document["upstreams"] = dict(sorted(upstreams.items(), key=lambda item: order.index(item[0])))
 
 
+def _faults_without_key(name: str, upstream: Mapping[str, Any]) -> list[str]:
+    """Return the mistakes in the other settings of an upstream that has no key."""
+    try:
+        UpstreamSettings.model_validate({**upstream, "key": _STAND_IN})
+    except ValidationError as error:
+        return _described(error, "upstreams", name)
+    return []
+
+
 def _nearest(variable: str) -> str:
     names = [name.upper() for name in Settings.model_fields]
     close = difflib.get_close_matches(variable.removeprefix(PREFIX).partition("__")[0], names, n=1, cutoff=0.6)
     return (
         f"; did you mean {PREFIX}{close[0]}?" if close else f"; there are {', '.join(PREFIX + name for name in names)}"
     )
+
+
+def _described(error: ValidationError, *place: str) -> list[str]:
+    """Return each mistake as a line.
+
+    :param place: the table that was validated; default: the whole document
+    """
+    faults = error.errors(include_url=False, include_context=False, include_input=False)
+    return [line for fault in faults for line in _describe({**fault, "loc": (*place, *fault["loc"])}).splitlines()]
 
 
 def _describe(fault: Any) -> str:

@@ -12,8 +12,8 @@ from service.providers.registry import FAMILIES
 from service.settings.strict import Strict
 from service.settings.values import check_span, read_span
 
-_PORTS: Final = frozenset({80, 443, *range(1024, 65_536)})
-"""Ports that results may be fetched from."""
+_PORTS: Final = (80, 443)
+"""Ports that results may be fetched from, besides the unprivileged ones."""
 
 
 def _allowed(entry: str) -> str:
@@ -82,7 +82,7 @@ class ResultsSettings(Strict):
     @property
     def rules(self) -> Rules:
         """The addresses that results may be fetched from: public ones, also by http."""
-        return rules_of(self.allow, private=False, http=True, ports=_PORTS)
+        return rules_of(self.allow, private=False, http=True, ports=_PORTS, unprivileged=True)
 
     @property
     def retry_seconds(self) -> float | None:

@@ -378,7 +378,7 @@ def test_missing_database_is_not_created(tmp_path: Path) -> None:
 
 
 def test_second_server_reports_why_it_cannot_run(installation: Installation) -> None:
-    for more, words in ({}, "cannot listen on"), ({"DOVECOTE_PORT": "0"}, "another Dovecote process"):
+    for more, words in ({}, "or choose another port"), ({"DOVECOTE_PORT": "0"}, "another Dovecote process"):
         result = CliRunner().invoke(main, ["serve"], env={**installation.settings, **more})
         assert result.exit_code == exits.UNAVAILABLE
         assert words in result.stderr
@@ -431,6 +431,7 @@ def test_port_in_use_is_reported(command: str, installation: Installation) -> No
     result = CliRunner().invoke(main, [command, "--port", str(installation.dovecote.port)])
     assert result.exit_code == exits.UNAVAILABLE
     assert "cannot listen on" in result.stderr
+    assert "choose another port" in result.stderr
 
 
 def test_unknown_fault_is_refused() -> None:

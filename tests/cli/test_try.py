@@ -1,18 +1,30 @@
 """``dovecote try``: one process that has everything for a first task."""
 
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import httpx
 import pytest
+from click.testing import CliRunner
 
+from service.cli import exits, main
 from service.cli.processes import free_ports
 
-pytestmark = pytest.mark.long
+
+def test_try_with_its_port_in_use_ends_and_prints_no_instructions() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = CliRunner().invoke(main, ["try", "--port", str(port)])
+    assert result.exit_code == exits.UNAVAILABLE
+    assert f"cannot listen on 127.0.0.1:{port}" in result.stderr
+    assert "choose another port (--port)" in result.stderr
+    assert "Dovecote runs" not in result.stderr
 
 
+@pytest.mark.long
 def test_try_is_one_process_in_which_the_first_task_is_done_and_told(tmp_path: Path) -> None:
     [port] = free_ports(1)
     command = [sys.executable, "-m", "service.cli", "try", "--port", str(port), "--seconds", "0.5"]
@@ -21,7 +33,7 @@ def test_try_is_one_process_in_which_the_first_task_is_done_and_told(tmp_path: P
         said = ""
         for line in process.stdout:
             said += line
-            if "until Ctrl-C" in line:
+            if "Ctrl-C stops" in line:
                 break
         url, receiver = f"http://127.0.0.1:{port}", re.search(r"(http\S+)/done", said)
         assert receiver is not None, said

@@ -230,7 +230,7 @@ def test_success_beside_a_serving_job_is_a_duplicate() -> None:
     decided = on(before, reported(DONE, denied), denied)
     assert (decided.task.state, decided.task.external_id) == (State.RUNNING, "job-8")
     assert decided.event is not None
-    assert decided.event.type == "extra_job"
+    assert decided.event.type == "duplicate_job"
     assert decided.settles is not None
     assert decided.settles.job_state == "succeeded"
 

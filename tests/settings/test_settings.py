@@ -109,6 +109,24 @@ def test_all_mistakes_are_reported_together() -> None:
     assert len(found) == len(expected)
 
 
+def test_misspelt_key_of_an_upstream_is_a_mistake_beside_every_other() -> None:
+    file(
+        'prot = 1\n[upstreams.elkapi]\nkay = "sk-upstream-key"\nconcurrency = "many"\n[upstreams.kling]\nopen_tasks = 0\n'
+    )
+    assert [line.partition(": ")[0] for line in mistakes({})] == [
+        "upstreams.elkapi.concurrency",
+        "upstreams.elkapi.kay",
+        "upstreams.kling.open_tasks",
+        "prot",
+    ]
+    assert "upstreams.elkapi.kay: no such setting; did you mean key?" in mistakes({})
+
+
+def test_upstream_with_settings_and_no_key_is_off() -> None:
+    file('[upstreams.elkapi]\nopen_tasks = 3\n[upstreams.kling]\ncallbacks = "off"\n')
+    assert dict(load({}).upstreams) == {}
+
+
 @pytest.mark.parametrize(
     ("variable", "hint"),
     [

@@ -19,7 +19,7 @@ LONGEST_LEASE = 190.0
 """Seconds: of a submission, which waits for its answer."""
 LONGEST_WATCH = 3600.0
 LONGEST_LOOK = 600.0
-"""Seconds between two looks at an extra job, and between two tries to read a callback."""
+"""Seconds between two looks at a duplicate job, and between two tries to read a callback."""
 LONGEST_MESSAGE_WAIT = 1.2 * 129_600
 
 REPLAYED = (
@@ -34,9 +34,9 @@ REPLAYED = (
 )
 NOTHING: Mapping[str, Any] = {**dict.fromkeys(REPLAYED), "results": [], "next_actions": []}
 
-OF_AN_EXTRA_JOB = frozenset({"extra_job", "extra_job_ended"})
+OF_A_DUPLICATE_JOB = frozenset({"duplicate_job", "duplicate_job_ended"})
 """Events that tell of another job than the one that serves the task."""
-AFTER_THE_END = OF_AN_EXTRA_JOB | {"late_result", "confirmed", "details", "settled", "cost_corrected"}
+AFTER_THE_END = OF_A_DUPLICATE_JOB | {"late_result", "confirmed", "details", "settled", "cost_corrected"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ def steps(events: Sequence[Event]) -> Iterator[tuple[Event, dict[str, Any], dict
     """Yield each event of a history, with the task before and after it."""
     before = dict(NOTHING)
     for event in events:
-        told = {} if event.type in OF_AN_EXTRA_JOB else event.data
+        told = {} if event.type in OF_A_DUPLICATE_JOB else event.data
         after = before | {name: told[name] for name in REPLAYED if name in told}
         yield event, before, after
         before = after
@@ -165,14 +165,14 @@ def _wrong_submissions(kept: Kept) -> Iterator[str]:
         yield f"{kept.task.state}, although job {kept.task.external_id} is known"
     for each in kept.submissions:
         if each.job_state is not None and each.superseded_at is None:
-            yield f"submission {each.id} serves the task, and is in the ledger as an extra job"
+            yield f"submission {each.id} serves the task, and is in the ledger as a duplicate job"
 
 
 _ALIVE = frozenset({State.SUBMITTED, State.RUNNING, State.SUCCEEDED})
 
 
 def _is_stopped(extra: Submission) -> bool:
-    """Return whether an extra job is cancelled where it runs as soon as it is known."""
+    """Return whether a duplicate job is cancelled where it runs as soon as it is known."""
     return isinstance(DIALECTS[extra.dialect], CanCancel)
 
 
@@ -193,5 +193,5 @@ def wrong_with_rows(
     return [
         *(f"callback {each.id} is due at {each.due_at}" for each in callbacks if late(each.due_at, LONGEST_LOOK)),
         *(f"message {each.id} is due at {each.due_at}" for each in messages if late(each.due_at, LONGEST_MESSAGE_WAIT)),
-        *(f"extra job {each.id} is due at {each.due_at}" for each in extra if late(each.due_at, LONGEST_LOOK)),
+        *(f"duplicate job {each.id} is due at {each.due_at}" for each in extra if late(each.due_at, LONGEST_LOOK)),
     ]

@@ -1,7 +1,7 @@
 """Crashes with several upstreams, limits, queues, circuits and policies. Whenever the process dies, the tasks end right,
 no unwanted job is paid, and no task waits for ever.
 
-The steps and crashes are those of test_crashes.py: every commit (claim, plan, probe, settlement, report, policy, extra job)
+The steps and crashes are those of test_crashes.py: every commit (claim, plan, probe, settlement, report, policy, duplicate job)
 and every answer of an upstream.
 """
 

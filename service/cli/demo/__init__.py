@@ -17,7 +17,7 @@ from service.cli.demo.stage import Stage
 from service.cli.demo.verdict import as_document, judge
 from service.cli.options import AS_JSON
 from service.cli.printing import print_json, say
-from service.cli.processes import NotStarted, ProcessGroup, Served, ended_by_signals
+from service.cli.processes import NotStarted, ProcessGroup, Served, command_name, ended_by_signals
 
 
 @click.command("demo", short_help="See Dovecote at work against a faulty provider.")
@@ -89,7 +89,7 @@ Everything keeps running. Try:
 
   curl -s {url}/v1/tasks -H 'Content-Type: application/json' -d '{request}'
   curl -s '{url}/v1/tasks?limit=1'
-  DOVECOTE_URL={url} dovecote submit runway text_to_video prompt='a dove [late=3]' duration=5 --wait
+  DOVECOTE_URL={url} {command_name()} submit runway text_to_video prompt='a dove [late=3]' duration=5 --wait
 
 The API: {url}/docs
 The jobs that were paid for: {stage.sandbox.url}/sandbox/ledger

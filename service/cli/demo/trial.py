@@ -16,9 +16,10 @@ import httpx
 
 from service.cli import exits
 from service.cli.demo.stage import settings_for
+from service.cli.listening import describe, listen
 from service.cli.practice import SANDBOX_KEY, SECRET_VARIABLE
 from service.cli.printing import say
-from service.cli.processes import LOOPBACK, clean_environment
+from service.cli.processes import LOOPBACK, clean_environment, command_name
 from service.domain.webhook_secret import derive_secret
 
 BETWEEN_CHECKS: Final = 0.1
@@ -43,6 +44,7 @@ def command(port: int, seconds: float, *, opens: bool) -> None:
     collect_later()
     stop = Stop()
     stop.install()
+    _require_free(port)
     installation = "whsec_" + base64.b64encode(secrets.token_bytes(24)).decode()
     with tempfile.TemporaryDirectory(prefix="dovecote-try-") as name:
         folder = Path(name)
@@ -50,6 +52,7 @@ def command(port: int, seconds: float, *, opens: bool) -> None:
         with _partners(seconds, derive_secret(installation, "default", 1)) as partners:
             file = folder / "dovecote.toml"
             file.touch()
+            (folder / "dovecote.db").touch()  # a file that is there is not logged as created
             given = settings_for(folder, partners.sandbox, port, seconds)
             more = {
                 SECRET_VARIABLE: installation,
@@ -125,6 +128,15 @@ async def _serves(client: httpx.AsyncClient, url: str) -> bool:
         return False
 
 
+def _require_free(port: int) -> None:
+    """End the command when Dovecote cannot listen on its port: another server there would look like this one."""
+    try:
+        listen(LOOPBACK, port).close()
+    except OSError as error:
+        say(f"dovecote: {describe(error, LOOPBACK, port)} (--port)")
+        click.get_current_context().exit(exits.UNAVAILABLE)
+
+
 @contextlib.contextmanager
 def _partners(seconds: float, secret: str) -> Iterator[_Partners]:
     """Run the sandbox and the receiver while the block runs."""
@@ -141,21 +153,24 @@ def _partners(seconds: float, secret: str) -> Iterator[_Partners]:
 
 def _instructions(url: str, partners: _Partners, folder: Path) -> str:
     body = '{"family":"runway","operation":"text_to_video","input":{"prompt":"a dove","duration":5}}'
+    dovecote = command_name()
     return f"""
 Dovecote runs. Its dashboard, where you can submit a first task: {url}/ui/start
 
 In another terminal:
 
   export DOVECOTE_URL={url}
-  dovecote submit runway text_to_video prompt='a dove over the sea' duration=5 --wait
-  dovecote tasks list
+  {dovecote} submit runway text_to_video prompt='a dove over the sea' duration=5 --wait
+  {dovecote} tasks list
   curl -s {url}/v1/tasks -H 'Content-Type: application/json' -d '{body}'
 
-To see something go wrong, add a fault to the prompt: 'a dove [drop]'. All faults: dovecote sandbox --help
+To see something go wrong, add a fault to the prompt: 'a dove [drop]'. All faults: {dovecote} sandbox --help
 To see completion webhooks arrive, add --callback-url {partners.receiver}/done
 
 API reference, with a form for each request: {url}/docs/try
 Jobs that were "paid" for: {partners.sandbox}/sandbox/ledger
 Webhooks that arrived: {partners.receiver}/receiver/received
-The database and the kept results, until Ctrl-C: {folder}
+The database and the kept results: {folder}
+
+Ctrl-C stops everything and removes the folder.
 """

@@ -10,6 +10,8 @@ from service.http.ssrf.url import Destination, Unreadable, read_host
 HTTPS_PORTS = frozenset({443, 8443})
 HTTP_PORTS = frozenset({80, 8080})
 """The default ports. Those of http apply only when http is allowed."""
+UNPRIVILEGED = 1024
+"""The first port that a server can listen on without privileges."""
 
 _PRIVATE_NAMES = (".local", ".internal", ".home.arpa", ".localdomain")
 """Suffixes of names that exist in private networks only."""
@@ -37,6 +39,8 @@ class Rules:
     http: bool = False
     ports: frozenset[int] = frozenset()
     """Empty: the default ports."""
+    unprivileged: bool = False
+    """Allow every port from :data:`UNPRIVILEGED` on besides ``ports``."""
     hosts: frozenset[str] = frozenset()
     """Names that may resolve to private addresses, in their normal form."""
     networks: tuple[Network, ...] = ()
@@ -46,11 +50,9 @@ class Rules:
         found: list[Objection] = []
         if destination.scheme == "http" and not (self.http or self.private):
             found.append(Objection("http is not encrypted: https is wanted", ("allow_http_webhooks",)))
-        ports = self._ports()
-        if ports and destination.port not in ports:
-            allowed = ", ".join(map(str, sorted(ports)))
-            reason = f"port {destination.port} is not allowed for messages (allowed: {allowed})"
-            found.append(Objection(reason, ("webhook_ports",)))
+        against_port = self._objection_to_port(destination.port)
+        if against_port is not None:
+            found.append(against_port)
         if destination.address is not None:
             against = self.objection_to(destination.address, destination.host)
         else:
@@ -79,6 +81,17 @@ class Rules:
         if "." not in host or host.endswith(_PRIVATE_NAMES):
             return Objection(f"{host} is a name in a private network", _ALLOWING)
         return None
+
+    def _objection_to_port(self, port: int) -> Objection | None:
+        ports = self._ports()
+        if not ports or port in ports:
+            return None
+        allowed = ", ".join(map(str, sorted(ports)))
+        if not self.unprivileged:
+            return Objection(f"port {port} is not allowed for messages (allowed: {allowed})", ("webhook_ports",))
+        if port >= UNPRIVILEGED:
+            return None
+        return Objection(f"port {port} is not allowed (allowed: {allowed}, and those from {UNPRIVILEGED} on)")
 
     def _ports(self) -> frozenset[int]:
         """Return the allowed ports; an empty set means all ports."""
@@ -118,7 +131,9 @@ def _read_allowed_name(entry: str) -> str:
 
 
 @functools.lru_cache(maxsize=16)
-def rules_of(allowed: tuple[str, ...], *, private: bool, http: bool, ports: tuple[int, ...]) -> Rules:
+def rules_of(
+    allowed: tuple[str, ...], *, private: bool, http: bool, ports: tuple[int, ...], unprivileged: bool = False
+) -> Rules:
     """Return the rules of the settings.
 
     :raises Unreadable: see :func:`read_allowed`
@@ -128,6 +143,7 @@ def rules_of(allowed: tuple[str, ...], *, private: bool, http: bool, ports: tupl
         private=private,
         http=http,
         ports=frozenset(ports),
+        unprivileged=unprivileged,
         hosts=frozenset(each for each in entries if isinstance(each, str)),
         networks=tuple(each for each in entries if not isinstance(each, str)),
     )

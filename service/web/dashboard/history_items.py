@@ -20,7 +20,7 @@ _ACTS: Final[Mapping[str, str]] = {
     "input_sent": "Input sent",
 }
 _FIRST: Final = frozenset({"accepted", "adopted"})
-_EXTRA: Final = frozenset({"extra_job", "extra_job_ended"})
+_DUPLICATE: Final = frozenset({"duplicate_job", "duplicate_job_ended"})
 
 
 def states(records: Records) -> Iterator[Item]:
@@ -31,8 +31,8 @@ def states(records: Records) -> Iterator[Item]:
             yield _accepted(event, task)
         elif event.type in _ACTS:
             yield _act(event)
-        elif event.type in _EXTRA:
-            yield _extra_job(event)
+        elif event.type in _DUPLICATE:
+            yield _duplicate_job(event)
         elif event.type == "waiting":
             yield Item(kind="state", at=event.at, state=State.QUEUED, title="Waiting", meaning=_said(event))
         elif event.type == "found_in_list":
@@ -82,18 +82,20 @@ def _act(event: Event) -> Item:
     return Item(kind="act", at=event.at, wire="w-act", title=_ACTS[event.type], meaning=_said(event))
 
 
-def _extra_job(event: Event) -> Item:
+def _duplicate_job(event: Event) -> Item:
     data = event.data
     where = f"{data.get('upstream')} " if data.get("upstream") else ""
-    if event.type == "extra_job":
+    if event.type == "duplicate_job":
         meaning = (
             f"Another submission created a job, too: {where}{data.get('external_id') or ''}. It counts in the ledger."
         )
         return Item(
-            kind="submission", at=event.at, wire="w-in", tone="doubt", title="An extra job exists", meaning=meaning
+            kind="submission", at=event.at, wire="w-in", tone="doubt", title="A duplicate job exists", meaning=meaning
         )
     meaning = f"{where}{data.get('external_id') or ''}: {data.get('job_state') or data.get('error') or 'ended'}"
-    return Item(kind="poll", at=event.at, wire="w-ask", tone="doubt", title="The extra job has ended", meaning=meaning)
+    return Item(
+        kind="poll", at=event.at, wire="w-ask", tone="doubt", title="The duplicate job has ended", meaning=meaning
+    )
 
 
 def _said(event: Event) -> str:
@@ -125,7 +127,7 @@ def submissions(records: Records) -> Iterator[Item]:
     for number, each in enumerate(records.submissions, 1):
         wire, chip = _OUTCOMES[each.outcome]
         answer = records.answers.get(each.id)
-        extra = each.superseded_at is not None and each.outcome is Outcome.TAKEN
+        duplicate = each.superseded_at is not None and each.outcome is Outcome.TAKEN
         received = () if answer is None else (_answer_body(answer),)
         sent = (records.sent[each.id],) if each.id in records.sent else ()
         yield Item(
@@ -136,7 +138,7 @@ def submissions(records: Records) -> Iterator[Item]:
             title=f"Adopted job at {each.upstream}"
             if records.task.adopted
             else f"Submission {number} to {each.upstream}",
-            chips=(chip, Chip("doubt", "copy", "extra job")) if extra else (chip,),
+            chips=(chip, Chip("doubt", "copy", "duplicate job")) if duplicate else (chip,),
             measure=_measure(each, answer),
             meaning=_meaning(each),
             bodies=(*sent, *received) if received or len(records.submissions) < MAX_REBUILT else received,

@@ -73,15 +73,15 @@ def _once(task: Task, cost: str) -> Paid:
 
 def _several(task: Task, bought: Sequence[Submission], open_questions: Sequence[Submission], cost: str) -> Paid:
     """Return the fact for a task of which more than one job exists, or may."""
-    extra = [each for each in bought if each.id != task.submission_id]
-    given_back = [each for each in extra if each.refunded]
+    duplicates = [each for each in bought if each.id != task.submission_id]
+    given_back = [each for each in duplicates if each.refunded]
     certain = len(bought) - len(given_back) - bool(task.refunded)
     parts = [cost] if cost else []
-    for each in extra:
+    for each in duplicates:
         dialect = DIALECTS.get(each.dialect)
         unit = "units" if dialect is None else dialect.facts.cost_unit
         state = "refunded" if each.refunded else (_amount(each.cost, unit) if each.cost else "no price stated")
-        parts.append(f"extra job at {each.upstream}: {state}")
+        parts.append(f"duplicate job at {each.upstream}: {state}")
     if open_questions:
         parts.append(f"{len(open_questions)} submit without an answer")
     detail = ", ".join(parts)

@@ -40,7 +40,7 @@ async def test_concurrent_callbacks_of_a_refused_job_record_one_job(database_url
         assert (await three.world.task(task)).state is State.SUCCEEDED
         [submission] = await three.world.submissions(task)
         assert (submission.outcome, submission.superseded_at, submission.job_state) == ("taken", None, None)
-        assert "extra_job" not in [event.type for event in await three.world.events(task)]
+        assert "duplicate_job" not in [event.type for event in await three.world.events(task)]
 
 
 async def test_answer_after_a_retry_serves_the_task(database_url: str) -> None:
@@ -118,7 +118,7 @@ async def test_facts_about_a_duplicate_job_only_grow(database_url: str) -> None:
         first, _ = await world.submissions(task)
         assert (first.job_state, first.due_at) == ("succeeded", None)
         happened = [event.type for event in await world.events(task)]
-        assert (happened.count("extra_job"), happened.count("extra_job_ended")) == (1, 1)
+        assert (happened.count("duplicate_job"), happened.count("duplicate_job_ended")) == (1, 1)
 
 
 @pytest.mark.parametrize("cancelled", [False, True])

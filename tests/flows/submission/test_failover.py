@@ -191,7 +191,7 @@ async def test_resubmit_once_submits_again_and_records_the_first_job(database_ur
         assert first.superseded_at is not None
         assert second.superseded_at is None
         types = [event.type for event in await three.world.events(task)]
-        assert types.count("extra_job") == 1
+        assert types.count("duplicate_job") == 1
         assert types.count("resubmitted") == 1
         assert three.jobs == [1, 0, 1]
 

@@ -76,7 +76,7 @@ LONG = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"
 SERVERS: dict[str, Callable[[], Handle]] = {
     "2xx": lambda: answering(status("201 Created")),
     "2xx, then a body without end": lambda: answering(CHUNKED, then=talk_without_end),
-    "2xx, then a body that drips": lambda: answering(LONG, then=dripping(b"x")),
+    "2xx, then a body byte by byte": lambda: answering(LONG, then=dripping(b"x")),
     "2xx, then a reset": lambda: answering(LONG + b"sa", then=reset),
     "3xx": lambda: answering(status("307 Temporary Redirect", "Location: http://127.0.0.1:1/")),
     "4xx": lambda: answering(status("404 Not Found")),
@@ -85,7 +85,7 @@ SERVERS: dict[str, Callable[[], Handle]] = {
     "5xx": lambda: answering(status("500 Internal Server Error")),
     "503 with a date in Retry-After": lambda: answering(status("503 No", f"Retry-After: {in_half_an_hour()}")),
     "no answer in time": lambda: answering(then=hang),
-    "2xx, then headers that drip": lambda: answering(b"HTTP/1.1 200 OK\r\n", then=dripping(b"X-More: yes\r\n")),
+    "2xx, then headers byte by byte": lambda: answering(b"HTTP/1.1 200 OK\r\n", then=dripping(b"X-More: yes\r\n")),
     "a reset": lambda: answering(then=reset),
 }
 PLACES = {

@@ -10,6 +10,7 @@ from service.http.ssrf.policy import Rules
 from service.http.ssrf.url import Destination, Unreadable, read_url
 from service.settings.load import SettingsError, load
 from service.settings.model import Settings
+from service.settings.results import ResultsSettings
 from tests.support.disguises import LEADS_TO, ODD_HOSTS, ODD_URLS, PRIVATE_HOSTS
 
 READINGS = {
@@ -191,6 +192,21 @@ ALLOWED = [
 def test_rules_follow_the_settings(environment: dict[str, str], url: str, said: str) -> None:
     found = "; ".join(what_is_said(url, allowing(**environment)))
     assert (said in found) if said else (found == "")
+
+
+@pytest.mark.parametrize(
+    ("port", "said"),
+    [
+        (80, []),
+        (443, []),
+        (1023, ["port 1023 is not allowed (allowed: 80, 443, and those from 1024 on)"]),
+        (22, ["port 22 is not allowed (allowed: 80, 443, and those from 1024 on)"]),
+        (1024, []),
+        (65_535, []),
+    ],
+)
+def test_results_are_fetched_from_web_ports_and_unprivileged_ports(port: int, said: list[str]) -> None:
+    assert what_is_said(f"http://files.example:{port}/", ResultsSettings().rules) == said
 
 
 def test_objection_names_existing_settings() -> None:
