@@ -150,7 +150,7 @@ _FIRST: Final[Mapping[str, Any]] = {
 
 
 async def watch(connection: AsyncConnection, until: datetime) -> None:
-    """Have all changes of rows before a time noted from now on. The transaction contains nothing else.
+    """Write the time before which changes of rows are noted from now on. The transaction contains nothing else.
 
     On PostgreSQL it waits for the writers that may not have seen an earlier watch.
     """

@@ -20,7 +20,7 @@ _CHANGES: Final = (
     ("money_entries", "update", MONEY, "purchased_at", ("superseded_at",)),
     ("money_entries", "delete", MONEY, "purchased_at", ()),
 )
-"""What changes sums: table, kind of change, subject, the time by which rows are summed, and the columns that matter.
+"""The changes of sums: table, kind of change, subject, the time by which rows are summed, and the columns that matter.
 
 A task that retention removes leaves entries with the same sums, in the same transaction: that is no change of them."""
 _OF_TASK: Final = ("state", "decided_by", "submission_id", "refunded", "cost")

@@ -55,7 +55,7 @@ async def run_due(context: Context) -> int:
 
 
 async def _move_watch(context: Context, until: dt.datetime) -> None:
-    """Have changes of rows before a time noted from now on. In a transaction of its own: it waits for all other writers."""
+    """Write the time of the watch in a transaction of its own: it waits for all other writers."""
     async with context.database.reading() as connection:
         found = [await sums.watched_until(connection, subject) for subject in sums.SUBJECTS]
     if all(each is not None and each >= until for each in found):

@@ -162,7 +162,7 @@ async def _refund(stocked: Stocked, connection: AsyncConnection) -> None:
 
 
 async def _serve(stocked: Stocked, connection: AsyncConnection) -> None:
-    """Have another submission serve the task, so that this one is a duplicate job."""
+    """Name another submission as the one that serves the task."""
     task, _ = _old(stocked)
     await connection.execute(update(tasks).where(tasks.c.id == task.id).values(submission_id=new_id()))
 
