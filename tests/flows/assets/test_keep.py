@@ -1,6 +1,7 @@
 """Kept results: in the end each file is kept with the right hash, or lost with the reason; the outcome never changes."""
 
 import datetime as dt
+import zlib
 from collections.abc import AsyncIterator
 
 import httpx
@@ -8,9 +9,9 @@ import orjson
 import pytest
 
 from service.domain.kept import GONE_FOR
-from service.domain.task import State
+from service.domain.task import Result, State
 from service.object_errors import StorageError, StorageFull
-from tests.support.kept_results import assets_of, finished, keeping, names, sha256, stored
+from tests.support.kept_results import Files, assets_of, ended_with, finished, keeping, names, sha256, stored
 from tests.support.world import World
 
 HOUR = 3600.0
@@ -110,6 +111,29 @@ async def test_file_beyond_the_limit_is_lost_at_once(database_url: str, prompt: 
         assert result.kept.state == "lost"
         assert "limit of 1000000" in (result.kept.lost_because or "")
         assert await names(world) == []
+
+
+async def test_file_that_unpacks_beyond_the_limit_is_lost_and_takes_little_memory(database_url: str) -> None:
+    packer = zlib.compressobj(wbits=31)
+    packed = b"".join([*(packer.compress(bytes(2**20)) for _ in range(64)), packer.flush()])
+    answered: list[int] = []
+
+    def bomb(_: httpx.Request) -> httpx.Response:
+        async def body() -> AsyncIterator[bytes]:
+            for start in range(0, len(packed), 1000):
+                answered.append(start)
+                yield packed[start : start + 1000]
+
+        return httpx.Response(200, headers={"Content-Encoding": "gzip"}, content=body())
+
+    async with keeping(database_url, DOVECOTE_RESULTS__MAX_FILE="3000000") as world:
+        world.edge.hosts["cdn.test"] = Files({"/file": bomb})
+        task = await ended_with(world, Result("video", "http://cdn.test/file"))
+        [result] = task.results
+        assert result.kept is not None
+        assert (result.kept.state, result.kept.lost_because) == ("lost", "it has more bytes than the limit of 3000000")
+        assert await names(world) == []
+    assert len(answered) < 20  # of 66: the rest was not fetched
 
 
 async def test_storage_that_fails_is_tried_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -263,3 +287,48 @@ async def test_late_result_is_kept_too(world: World) -> None:
     task = await world.task(task)
     assert task.state is State.SUCCEEDED
     assert {each.kept.state for each in task.results if each.kept} == {"kept"}
+
+
+async def test_file_that_expires_in_the_middle_is_lost_and_nothing_of_it_is_kept(world: World) -> None:
+    def expiring(request: httpx.Request) -> httpx.Response:
+        if "Range" in request.headers or len(files.requests) > 1:
+            return httpx.Response(403, stream=httpx.ByteStream(b"<Error>Request has expired</Error>"))
+
+        async def half() -> AsyncIterator[bytes]:
+            yield b"\0\0\0\x18ftypmp42" + bytes(500_000)
+            raise httpx.ReadError("reset")
+
+        return httpx.Response(200, headers={"Content-Length": "1000000", "ETag": '"1"'}, content=half())
+
+    files = world.edge.hosts["cdn.test"] = Files({"/file": expiring})
+    task = await ended_with(world, Result("video", "http://cdn.test/file"))
+    assert files.requests[1].headers["Range"] == "bytes=500012-"
+    await world.until(3 * GONE_FOR)
+    [result] = (await world.task(task)).results
+    assert result.kept is not None
+    assert (result.kept.state, result.kept.lost_because) == ("lost", "HTTP 403")
+    assert await names(world) == []
+
+
+@pytest.mark.parametrize("stated", [True, False], ids=["stated", "not stated"])
+async def test_two_gigabytes_where_fifty_megabytes_are_allowed_are_not_fetched(
+    sqlite_url: str, *, stated: bool
+) -> None:
+    sent: list[int] = []
+
+    def huge(_: httpx.Request) -> httpx.Response:
+        async def body() -> AsyncIterator[bytes]:
+            for number in range(2048):
+                sent.append(number)
+                yield bytes(2**20)
+
+        return httpx.Response(200, headers={"Content-Length": str(2**31)} if stated else {}, content=body())
+
+    async with keeping(sqlite_url, DOVECOTE_RESULTS__MAX_FILE=str(50 * 10**6)) as world:
+        world.edge.hosts["cdn.test"] = Files({"/file": huge})
+        [result] = (await ended_with(world, Result("video", "http://cdn.test/file"))).results
+        assert result.kept is not None
+        assert result.kept.state == "lost"
+        assert "the limit of 50000000" in (result.kept.lost_because or "")
+        assert await names(world) == []
+    assert len(sent) < 60 if not stated else not sent
