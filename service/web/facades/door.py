@@ -324,9 +324,15 @@ class Door:
         return Response(orjson.dumps(self.write_error(problem)), status, found, "application/json")
 
     def _unknown(self, http: Request) -> Response:
-        return self.error(
+        origins = _context(http).settings.doors.cors_origins
+        if http.method == "OPTIONS":
+            return door_headers.preflight(http, origins)
+        response = self.error(
             Problem(404, "not_found", f"{http.method[:20]} {http.scope['path'][:80]} is not served; see docs/doors.md")
         )
+        if "origin" in http.headers:
+            door_headers.complete(response, http.headers["origin"], origins)
+        return response
 
 
 async def _caller_of(
