@@ -82,12 +82,12 @@ async def test_routes_below_a_prefix_are_those_of_the_plain_order(first: int) ->
 
 
 async def test_request_of_a_door_asks_no_other_route() -> None:
-    class Asked(Route):
+    class NeverMatched(Route):
         def matches(self, scope: Scope) -> tuple[Match, Scope]:
             del scope
             raise AssertionError("it was asked")
 
-    others = [Asked(each.path, each.endpoint) for each in OWN]
+    others = [NeverMatched(each.path, each.endpoint) for each in OWN]
     async with client_of(RootRoute(DOOR, others), *others) as client:
         assert (await client.get("/v1/videos/edits")).text == "edits {}"
         assert (await client.get("/v1/videos/1")).text == "video {'id': '1'}"
