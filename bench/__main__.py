@@ -16,6 +16,7 @@
 ``python -m bench growth`` measures the claims and the lists on tables of 10,000 to 10,000,000 rows.
 ``python -m bench polling`` simulates the poll plan.
 ``python -m bench soak`` loads Dovecote for an hour under faults, and shows that what it holds stays flat.
+``python -m bench start`` measures the start of a server, and the memory of an idle one.
 ``python -m bench sizing`` calculates the processes and the storage of a load.
 
 Everyone is measured once in each round, the rounds follow each other, and the table shows medians over the rounds and
@@ -48,6 +49,7 @@ from bench import (
     requests,
     retention,
     sizing,
+    start,
     streams,
     upstream,
 )
@@ -65,6 +67,7 @@ OTHERS = {
     "polling": polling.main,
     "sizing": sizing.main,
     "soak": soak.main,
+    "start": start.main,
 }
 """Measurements with arguments of their own."""
 STEADY = 2

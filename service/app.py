@@ -308,9 +308,7 @@ def routes(settings: Settings, role: Role = "all") -> Sequence[BaseRoute]:
     authenticator = Authenticator(settings)
     api = [endpoint.route(authenticator) for endpoint in ENDPOINTS]
     with_callbacks = callbacks.ROUTES if settings.callback_port is None else []
-    return [
-        *with_callbacks,
-        *facades.at_prefixes(settings, authenticator),
+    own = [
         *api,
         metrics.behind_a_key(authenticator),
         *kept_files.ROUTES,
@@ -319,8 +317,8 @@ def routes(settings: Settings, role: Role = "all") -> Sequence[BaseRoute]:
         *try_page.ROUTES,
         *dashboard.routes(authenticator),
         Route("/", _to_dashboard),
-        *facades.at_root(settings, authenticator),
     ]
+    return [*with_callbacks, *facades.around(own, settings, authenticator)]
 
 
 async def _to_dashboard(_: Request) -> Response:

@@ -258,7 +258,7 @@ def open_objects(
 
     :param url: ``s3://bucket/prefix``, ``gs://…``, ``az://…`` or ``file:///folder``; None is the folder
     :param folder: the local folder where no URL is given
-    :param endpoint: the address of a server that speaks S3
+    :param endpoint: the address of a server that speaks the protocol of S3 or Azure
     :raises StorageAway: when the folder cannot be made
     :raises StorageError: for a URL or a setting that the library does not know
     """

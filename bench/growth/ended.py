@@ -39,10 +39,6 @@ class Numbers:
         """The milliseconds between two tasks."""
         return DAYS * 86_400_000 // self.count
 
-    def submission(self, number: int) -> UUID:
-        """Return the id of the submission of a task."""
-        return UUID(hex=f"{self.first_ms + number * self.step_ms:012x}70028{number:015x}")
-
 
 def numbers(count: int, now: dt.datetime) -> Numbers:
     """Return the numbering of a database that is filled on a day."""

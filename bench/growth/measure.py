@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any, Final, get_args
 
 import psutil
-from sqlalchemy import event, text
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bench import databases
 from bench.growth.filling import fill, make_schema
+from bench.growth.plans import plans_of, statements_of
 from bench.growth.statements import CLAIMS, IDLE, LISTS, Act
 from service.store.database import Database
 
@@ -74,13 +75,13 @@ async def _cost(database: Database, act: Act, times: int) -> Cost:
             await connection.rollback()
     cpu = (_cpu(backend) - before) * 1000 / times
     async with database.writing() as connection:
-        ran = await _statements(connection, act)
+        ran = await statements_of(connection, act)
         await connection.rollback()
     async with database.writing() as connection:
         if database.sqlite:
-            plan, work = await _plans(connection, ran), await _instructions(connection, act)
+            plan, work = await plans_of(connection, ran), await _instructions(connection, act)
         else:
-            plan, work = await _plans(connection, ran), await _pages(connection, ran)
+            plan, work = await plans_of(connection, ran), await _pages(connection, ran)
         await connection.rollback()
     ordered = sorted(took)
     return Cost(cpu, statistics.median(ordered), ordered[int(len(ordered) * 0.99)], work, plan)
@@ -90,32 +91,6 @@ def _cpu(backend: psutil.Process | None) -> float:
     """Return the CPU seconds of this process, and of the process of PostgreSQL that serves it."""
     own = time.process_time()
     return own if backend is None else own + sum(backend.cpu_times()[:2])
-
-
-async def _statements(connection: AsyncConnection, act: Act) -> list[tuple[str, Any]]:
-    """Run an act, and return its statements with their parameters."""
-    ran: list[tuple[str, Any]] = []
-
-    def note(*heard: Any) -> None:
-        ran.append((heard[2], heard[3]))
-
-    engine = connection.engine.sync_engine
-    event.listen(engine, "before_cursor_execute", note)
-    try:
-        await act(connection)
-    finally:
-        event.remove(engine, "before_cursor_execute", note)
-    return ran
-
-
-async def _plans(connection: AsyncConnection, ran: Sequence[tuple[str, Any]]) -> str:
-    """Return the plans of some statements."""
-    explain = "EXPLAIN QUERY PLAN" if connection.dialect.name == "sqlite" else "EXPLAIN (COSTS OFF)"
-    plans = []
-    for statement, parameters in ran:
-        rows = await connection.exec_driver_sql(f"{explain} {statement}", parameters)
-        plans.append("\n".join(str(row[-1]) for row in rows))
-    return "\n".join(plans)
 
 
 async def _pages(connection: AsyncConnection, ran: Sequence[tuple[str, Any]]) -> int:

@@ -1,13 +1,11 @@
 """The hot statements: every claim, and every list under each filter that is documented, also where nothing matches."""
 
 import datetime as dt
-from collections.abc import Awaitable, Callable
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from bench.growth.filling import FIRST, NOW
+from bench.growth.plans import Act
 from service.domain.destination_slots import DestinationSlots
 from service.domain.task import State
 from service.store import feed, inbox, ledger, queue
@@ -15,7 +13,6 @@ from service.store import tasks as task_store
 from service.store.money import usage
 from service.store.webhooks import attempts, messages
 
-Act = Callable[[AsyncConnection], Awaitable[Any]]
 PAGE: Final = 51
 MOST: Final = 100
 UNTIL: Final = NOW + dt.timedelta(seconds=60)

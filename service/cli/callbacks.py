@@ -13,7 +13,7 @@ from service.cli.api_client import collect, open_client
 from service.cli.backup import callbacks as stored
 from service.cli.layout import Document, add_last_column, age, one_line, plain_table, shown
 from service.cli.options import server_options
-from service.cli.printing import print_json, print_out, say
+from service.cli.printing import print_json, print_out, print_page, say
 
 DECISIONS: Final = (
     "applied", "duplicate", "ignored", "stale", "late", "unreadable", "forged", "unmatched", "hastened", "parked",
@@ -52,14 +52,7 @@ def list_callbacks(
     with open_client(url) as client:
         read = functools.partial(client.callbacks.page, decision=list(decisions) or None, task=task, upstream=upstream)
         callbacks, cursor = collect(read, limit)
-    if as_json:
-        print_json({"callbacks": callbacks, "next": cursor})
-    elif callbacks:
-        print_out(_table(callbacks))
-        if cursor is not None:
-            say(f"There are more than {len(callbacks)} callbacks. Show more with --limit, or fewer with --decision.")
-    else:
-        say("No callbacks found.")
+    print_page("callbacks", callbacks, cursor, table=_table, fewer="--decision", as_json=as_json)
 
 
 @command.command()

@@ -13,7 +13,7 @@ from service.cli.api_client import collect, open_client
 from service.cli.arguments import read_moment
 from service.cli.layout import Document, add_last_column, age, one_line, plain_table, shown, until
 from service.cli.options import server_options
-from service.cli.printing import print_json, print_out, say
+from service.cli.printing import print_json, print_out, print_page, say
 
 _STATE: Final = click.option(
     "--state",
@@ -59,14 +59,7 @@ def list_messages(
     }
     with open_client(url) as client:
         messages, cursor = collect(functools.partial(client.messages.page, **filters), limit)
-    if as_json:
-        print_json({"messages": messages, "next": cursor})
-    elif messages:
-        print_out(messages_table(messages))
-        if cursor is not None:
-            say(f"There are more than {len(messages)} messages. Show more with --limit, or fewer with --state.")
-    else:
-        say("No messages found.")
+    print_page("messages", messages, cursor, table=messages_table, fewer="--state", as_json=as_json)
 
 
 @command.command()

@@ -7,6 +7,7 @@ escape sequences, bidirectional overrides, zero-width characters, and unassigned
 import json
 import sys
 import unicodedata
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import click
@@ -84,6 +85,32 @@ def print_out(renderable: RenderableType) -> None:
         screen.print(_Visible(renderable))
     for line in captured.get().splitlines():
         click.echo(line.rstrip())
+
+
+def print_page(
+    name: str,
+    found: Sequence[Any],
+    cursor: str | None,
+    *,
+    table: Callable[[Sequence[Any]], RenderableType],
+    fewer: str,
+    as_json: bool,
+) -> None:
+    """Print what a list command found.
+
+    :param name: what it lists, in the plural
+    :param cursor: of the next page; None at the end
+    :param table: makes the table of what was found
+    :param fewer: the options that make the list shorter
+    """
+    if as_json:
+        print_json({name: found, "next": cursor})
+    elif found:
+        print_out(table(found))
+        if cursor is not None:
+            say(f"There are more than {len(found)} {name}. Show more with --limit, or fewer with {fewer}.")
+    else:
+        say(f"No {name} found.")
 
 
 class _Visible:

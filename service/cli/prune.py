@@ -21,16 +21,19 @@ if TYPE_CHECKING:
 @click.command("prune", short_help="Remove data that is older than the retention settings allow.")
 @CONFIG
 @click.option("--dry-run", is_flag=True, help="Only count what would be removed. The server may run meanwhile.")
-@click.option("--compact", is_flag=True, help="Rewrite a SQLite file afterwards, so that it has no free space.")
+@click.option(
+    "--compact", is_flag=True, help="Rewrite the SQLite file or PostgreSQL's tables afterwards, without free space."
+)
 @AS_JSON
 def command(config: Path | None, *, dry_run: bool, compact: bool, as_json: bool) -> None:
     """Remove what is older than the settings in [retention] allow.
 
     A running worker does this every minute by itself. The command does it at once. On SQLite the server must be stopped for
-    it, except for --dry-run.
+    it, except for --dry-run. With --compact, stop it on PostgreSQL, too: a table cannot be used while it is rewritten.
     """
     from service.cli.installation import give_up, read_settings
     from service.store.database import AlreadyRunning, StoreUnavailable
+    from service.store.postgresql_space import TableInUse
 
     settings = read_settings(config)
     if dry_run and compact:
@@ -42,7 +45,7 @@ def command(config: Path | None, *, dry_run: bool, compact: bool, as_json: bool)
             _print_sweep(asyncio.run(_prune(settings, compact=compact)), as_json=as_json)
     except LookupError as error:
         give_up(str(error.args[0]))
-    except (AlreadyRunning, StoreUnavailable) as error:
+    except (AlreadyRunning, StoreUnavailable, TableInUse) as error:
         give_up(str(error))
 
 
@@ -67,13 +70,15 @@ async def _count(settings: "Settings") -> "dict[str, Report | None]":
 async def _prune(settings: "Settings", *, compact: bool) -> "Sweep":
     from service.app import opened
     from service.flows.retention.sweep import run_to_the_end
-    from service.store import sqlite_space
+    from service.store import postgresql_space, sqlite_space
 
     async with opened(settings) as context:
-        sweep = await run_to_the_end(context)
+        sweep = await run_to_the_end(context, alone=context.database.sqlite)
         if compact and context.database.sqlite:
             await sqlite_space.compact(context.database)
-        return sweep
+    if compact and not context.database.sqlite:
+        await postgresql_space.compact(settings.database_url)
+    return sweep
 
 
 def _print_report(settings: "Settings", found: "dict[str, Report | None]", *, as_json: bool) -> None:

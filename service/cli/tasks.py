@@ -17,7 +17,7 @@ from service.cli.arguments import read_input, read_moment
 from service.cli.layout import WIDE_ENOUGH, events_table, task_sheet, tasks_table
 from service.cli.listen import event_line, message_of
 from service.cli.options import OUTPUT, server_options
-from service.cli.printing import console, json_text, print_json, print_out, say
+from service.cli.printing import console, json_text, print_json, print_out, print_page, say
 from service.cli.saving import check_folder
 from service.cli.watching import wait_for_end
 from service.domain.task import State
@@ -71,14 +71,14 @@ def list_tasks(
     }
     with open_client(url) as api:
         tasks, cursor = collect(functools.partial(api.page, **filters), limit)
-    if as_json:
-        print_json({"tasks": tasks, "next": cursor})
-    elif tasks:
-        print_out(tasks_table(tasks, now=_now(), wide=console().width >= WIDE_ENOUGH))
-        if cursor is not None:
-            say(f"There are more than {len(tasks)} tasks. Show more with --limit, or fewer with --state or --since.")
-    else:
-        say("No tasks found.")
+    print_page(
+        "tasks",
+        tasks,
+        cursor,
+        table=functools.partial(tasks_table, now=_now(), wide=console().width >= WIDE_ENOUGH),
+        fewer="--state or --since",
+        as_json=as_json,
+    )
 
 
 @command.command()

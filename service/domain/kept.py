@@ -36,6 +36,8 @@ class Kept:
     """Seconds, of videos and sounds."""
     marked: bool = False
     """Whether there is also a copy with the mark "made by AI"."""
+    not_marked_because: str | None = None
+    """Why there is none, where marks are wanted."""
     lost_because: str | None = None
 
     def as_json(self) -> dict[str, Any]:
@@ -52,7 +54,10 @@ class Kept:
         return cls(asset=UUID(kept["asset"]), state=kept["kept"], **details)
 
 
-_DETAILS: Final = ("sha256", "size", "media_type", "width", "height", "duration", "marked", "lost_because")
+_DETAILS: Final = (
+    *("sha256", "size", "media_type", "width", "height", "duration"),
+    *("marked", "not_marked_because", "lost_because"),
+)
 
 
 def is_wanted(result: "Result") -> bool:

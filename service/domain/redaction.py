@@ -5,11 +5,12 @@ because a text that is cut later may end within a secret. The values that were r
 free of the encoding of the body.
 """
 
-import base64
+import binascii
 import dataclasses
 import enum
 import functools
 import html
+import operator
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar, cast
@@ -34,6 +35,8 @@ _RUN: Final = b"x" * _TOKEN_LENGTH
 _TOKEN = re.compile(rf"[A-Za-z0-9_-]{{{_TOKEN_LENGTH},}}")
 _TOKEN_IN_URL = re.compile(rf"(callbacks(?:\\*/|%2[fF]|\\+u002[fF]|&#x2[fF];|&#47;))[A-Za-z0-9_-]{{{_TOKEN_LENGTH}}}")
 """A callback token in its path, plain or escaped."""
+_PLAIN: Final = re.compile(r"[A-Za-z0-9_.~-]+")
+"""Characters that no usual spelling changes."""
 _UNICODE_ESCAPE = re.compile(r"\\u([0-9A-Fa-f]{4})")
 _OTHER_SPELLINGS: Final = {
     "&": ["&amp;"],
@@ -119,19 +122,37 @@ def _may_hold_token(text: str) -> bool:
 
 
 def _with_texts(value: Any, change: Callable[[str], str]) -> Any:
-    """Return a value in which each text is changed: in mappings, their names too, sequences and dataclasses."""
-    if isinstance(value, enum.Enum):
-        return value
-    if isinstance(value, str):
+    """Return a value in which each text is changed: in mappings, their names too, sequences and dataclasses.
+
+    A value without a changed text is returned itself: most have none, and copies cost more than the search.
+    """
+    if isinstance(value, str) and not isinstance(value, enum.Enum):
         return change(value)
-    if isinstance(value, dict | Mapping):
-        return {_with_texts(name, change): _with_texts(each, change) for name, each in value.items()}
+    if type(value) in _WITHOUT_TEXT or isinstance(value, enum.Enum):
+        return value
+    if isinstance(value, Mapping):
+        return _with_texts_of_mapping(value, change)
     if isinstance(value, list | tuple):
-        return type(value)(_with_texts(each, change) for each in value)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value) if field.init}
-        return dataclasses.replace(value, **{name: _with_texts(each, change) for name, each in fields.items()})
-    return value
+        items = [_with_texts(each, change) for each in value]
+        return value if all(map(operator.is_, items, value)) else type(value)(items)
+    fields = {name: getattr(value, name) for name in _names_of(value.__class__)}
+    found = {name: new for name, each in fields.items() if (new := _with_texts(each, change)) is not each}
+    return dataclasses.replace(value, **found) if found else value
+
+
+def _with_texts_of_mapping(value: Mapping[Any, Any], change: Callable[[str], str]) -> Mapping[Any, Any]:
+    changed = {_with_texts(name, change): _with_texts(each, change) for name, each in value.items()}
+    is_same = all(map(operator.is_, changed.values(), value.values())) and all(map(operator.is_, changed, value))
+    return value if type(value) is dict and is_same and len(changed) == len(value) else changed
+
+
+_WITHOUT_TEXT: Final = frozenset({type(None), bool, int, float})
+
+
+@functools.lru_cache(maxsize=256)
+def _names_of(kind: type) -> tuple[str, ...]:
+    """Return the names of the fields of a dataclass that can be replaced; none of any other type."""
+    return tuple(each.name for each in dataclasses.fields(kind) if each.init) if dataclasses.is_dataclass(kind) else ()
 
 
 @functools.lru_cache(maxsize=256)
@@ -147,17 +168,7 @@ class _Spellings:
         """List the usual spellings: as it is, in a URL, and in JSON. Longer secrets come first."""
         known = {secret for secret in secrets if len(secret) >= _MIN_SECRET}
         self.secrets = tuple(sorted(known, key=len, reverse=True))
-        self._usual = [
-            spelling
-            for secret in self.secrets
-            for spelling in {
-                secret,
-                quote(secret, safe="", errors="replace"),
-                quote(secret, errors="replace"),
-                secret.replace("/", "\\/"),
-            }
-        ]
-
+        self._usual = [spelling for secret in self.secrets for spelling in _usual_of(secret)]
         self._encoded = [part for secret in self.secrets for part in _in_base64(secret)]
 
     def removed_from(self, text: str) -> str:
@@ -184,7 +195,20 @@ class _Spellings:
         return re.compile("|".join("".join(map(_spellings_of, secret)) for secret in self.secrets))
 
 
-def _in_base64(secret: str) -> set[str]:
+def _usual_of(secret: str) -> set[str]:
+    """Return the usual spellings of a secret. One of plain characters, such as a callback token, has a single one."""
+    if _PLAIN.fullmatch(secret):
+        return {secret}
+    return {
+        secret,
+        quote(secret, safe="", errors="replace"),
+        quote(secret, errors="replace"),
+        secret.replace("/", "\\/"),
+    }
+
+
+@functools.lru_cache(maxsize=256)
+def _in_base64(secret: str) -> frozenset[str]:
     """Return the parts of Base64 texts that show a secret: alone, or behind other text such as ``Bearer`` or ``user:``.
 
     Its first and last characters share theirs with what is beside them, and are left out.
@@ -192,11 +216,13 @@ def _in_base64(secret: str) -> set[str]:
     value = secret.encode(errors="replace")
     found = set()
     for before in range(3):
-        encoded = base64.b64encode(bytes(before) + value)
+        encoded = binascii.b2a_base64(bytes(before) + value, newline=False)
         part = encoded[-(-before * 8 // 6) : (before + len(value)) * 8 // 6].decode()
         if len(part) >= _MIN_BASE64:
-            found |= {part, part.translate(_URL_SAFE)}
-    return found
+            found.add(part)
+            if "+" in part or "/" in part:
+                found.add(part.translate(_URL_SAFE))
+    return frozenset(found)
 
 
 def _spellings_of(character: str) -> str:

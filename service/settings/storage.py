@@ -12,11 +12,11 @@ class StorageSettings(Strict):
     """Where files are stored: a local folder, or a bucket that all processes reach."""
 
     url: str | None = Field(default=None, examples=["s3://bucket/dovecote"])
-    """A bucket: s3://bucket/prefix, gs://bucket/prefix or az://account/container/prefix, with credentials from the usual variables
-    of the provider, such as AWS_ACCESS_KEY_ID; or a folder that all processes share: file:///folder. Default: the folder
+    """A bucket: s3://bucket/prefix, gs://bucket/prefix or az://container/prefix, with credentials from the usual variables of the
+    provider, such as AWS_ACCESS_KEY_ID, or AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY; or a folder that all processes share: file:///folder. Default: the folder
     dovecote-objects beside the SQLite database; with PostgreSQL none."""
     endpoint: str | None = Field(default=None, examples=["https://minio.example.com:9000"])
-    """The address of a server that speaks S3, where it is not Amazon's."""
+    """The address of a server that speaks the protocol of S3 or Azure, where it is not Amazon's or Microsoft's own."""
     region: str | None = Field(default=None, examples=["eu-central-1"])
     """The region of the bucket at S3."""
     access_key_id: str | None = Field(default=None, examples=["AKIAEXAMPLE"])
@@ -47,7 +47,9 @@ class StorageSettings(Strict):
     def _belong_together(self) -> Self:
         if (self.access_key_id is None) != (self.secret_access_key is None):
             raise ValueError("access_key_id and secret_access_key belong together: set both or none")
-        of_s3 = (self.endpoint, self.region, self.access_key_id)
-        if any(of_s3) and not (self.url or "").startswith("s3://"):
-            raise ValueError("endpoint, region and access_key_id are for a url that begins with s3://")
+        url = self.url or ""
+        if any((self.region, self.access_key_id)) and not url.startswith("s3://"):
+            raise ValueError("region and access_key_id are for a url that begins with s3://")
+        if self.endpoint is not None and not url.startswith(("s3://", "az://")):
+            raise ValueError("endpoint is for a url that begins with s3:// or az://")
         return self

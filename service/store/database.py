@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,11 @@ BUSY_TIMEOUT = 5.0
 """Seconds that SQLite waits for another connection's lock."""
 PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON")
 """Settings of each connection to SQLite. ``secure_delete`` overwrites removed content with zeros."""
+WRITER_PRAGMAS = (*PRAGMAS, "wal_autocheckpoint=4000", "cache_size=-16384")
+"""Settings of the connection that writes. Every task changes the same pages of the indexes.
+
+They are written into the file once in 4,000 pages of the log (16 MiB), not in 1,000, and 16 MiB of pages stay in memory.
+"""
 CLOSE_TIMEOUT = 3.0
 """Seconds for closing all connections."""
 
@@ -148,8 +153,8 @@ class Database:
         self.pooled: bool | None = None
         """Whether a pooler such as PgBouncer stands before PostgreSQL; None: not known yet."""
         if self.sqlite:
-            self.writer = self._open_sqlite(begin="BEGIN IMMEDIATE", size=1)
-            self.reader = self._open_sqlite(begin="BEGIN", size=4)
+            self.writer = self._open_sqlite(WRITER_PRAGMAS, begin="BEGIN IMMEDIATE", size=1)
+            self.reader = self._open_sqlite(PRAGMAS, begin="BEGIN", size=4)
         else:
             self.writer = self.reader = self._open_postgresql(url, pool_size, command_timeout)
 
@@ -181,7 +186,7 @@ class Database:
         connections.watch(engine.sync_engine)
         return engine
 
-    def _open_sqlite(self, *, begin: str, size: int) -> AsyncEngine:
+    def _open_sqlite(self, pragmas: Sequence[str], *, begin: str, size: int) -> AsyncEngine:
         engine = create_async_engine(
             self.url,
             pool_size=size,
@@ -203,7 +208,7 @@ class Database:
             cursor.execute("PRAGMA page_count")
             if cursor.fetchone() == (0,):  # it counts in a new file only, and takes the write lock in any other
                 cursor.execute("PRAGMA auto_vacuum=INCREMENTAL")  # retention gives free pages back
-            for pragma in PRAGMAS:
+            for pragma in pragmas:
                 cursor.execute(f"PRAGMA {pragma}")
             cursor.close()
 

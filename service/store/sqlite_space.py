@@ -10,8 +10,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.store import sqlite_connection
 from service.store.database import Database
 
-PAGES: Final = 200
-"""Pages that one step gives back."""
 SPARE: Final = 256
 """Free pages that stay in any case: the next rows need them."""
 SPARE_SHARE: Final = 0.05
@@ -24,18 +22,21 @@ _COUNTS = text(
 _INCREMENTAL: Final = 2
 
 
-async def give_back(connection: AsyncConnection) -> bool:
-    """Return some free pages to the file system, if more are free than are needed soon; return whether some were."""
-    free, pages, mode = (await connection.execute(_COUNTS)).one()
-    if mode != _INCREMENTAL or free <= max(SPARE, SPARE_SHARE * pages):
+async def give_back(connection: AsyncConnection, pages: int) -> bool:
+    """Return some free pages to the file system, if more are free than are needed soon; return whether some were.
+
+    :param pages: the most that one step gives back
+    """
+    free, all_pages, mode = (await connection.execute(_COUNTS)).one()
+    if mode != _INCREMENTAL or free <= max(SPARE, SPARE_SHARE * all_pages):
         return False
-    await _in_thread(connection, _give_back)
+    await _in_thread(connection, _give_back, pages)
     return True
 
 
-def _give_back(database: sqlite3.Connection) -> None:
+def _give_back(database: sqlite3.Connection, pages: int) -> None:
     # One page with each statement: the driver does not go on with a statement that returns no columns.
-    for _ in range(PAGES):
+    for _ in range(pages):
         database.execute("PRAGMA incremental_vacuum(1)")
 
 

@@ -125,7 +125,7 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
     """Answer an error of the router."""
     if not isinstance(error, HTTPException):
         raise error
-    path = shorten(request.url.path, 80)
+    path = shorten(request.scope["path"], 80)
     if error.status_code == 405:  # noqa: PLR2004 - the router's own status
         detail = f"{path} does not support {shorten(request.method, 20)}"
         return Problem(405, "method_not_allowed", detail, headers=error.headers).response()

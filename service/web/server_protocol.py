@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Final
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from service.web.connections import Connections, source_of
 
@@ -139,6 +139,15 @@ class HttpProtocol(HttpToolsProtocol):
         # A closing connection waits until the client has read everything. Some clients never do.
         if self.transport.is_closing():
             self._close.start(WRITE_TIMEOUT, self.transport.abort)
+
+
+def is_disconnected(receive: Any) -> bool | None:
+    """Return whether the client of a request has closed the connection; None where this server does not serve it.
+
+    :param receive: the request's ``receive`` of ASGI
+    """
+    cycle = getattr(receive, "__self__", None)
+    return cycle.disconnected if isinstance(cycle, RequestResponseCycle) else None
 
 
 def _connections_of(state: Any) -> Connections:

@@ -3,12 +3,14 @@
 import asyncio
 import json
 from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 from click.testing import CliRunner, Result
-from sqlalchemy import text
+from sqlalchemy import insert, select, text
 
 from service.cli import exits, main
+from service.store import postgresql_space, tables
 from service.store.database import Database
 from tests.support.retention import DAY, ended, newest
 from tests.support.world import World
@@ -82,6 +84,41 @@ async def test_compact_leaves_no_free_page(old: str) -> None:
     if database.sqlite:
         async with database.reading() as connection:
             assert await connection.scalar(text("SELECT freelist_count FROM pragma_freelist_count")) == 0
+    await database.close()
+
+
+async def test_compact_gives_the_space_of_removed_rows_back(old: str) -> None:
+    size = "SELECT pg_relation_size('callbacks') + pg_indexes_size('callbacks')"
+    database = Database(old)
+    if database.sqlite:
+        pytest.skip("the test above is about SQLite")
+    async with database.writing() as connection:
+        row = (await connection.execute(select(tables.callbacks).limit(1))).one()
+        keys = (
+            {"id": UUID(int=number), "submission_id": uuid4(), "dedupe_key": uuid4().bytes, "due_at": None}
+            for number in range(500)
+        )
+        await connection.execute(
+            insert(tables.callbacks), [{**row._mapping, **each, "body": bytes(999)} for each in keys]
+        )
+        before = await connection.scalar(text(size))
+    result = await prune(old, "--compact")
+    assert result.exit_code == 0, result.output
+    async with database.reading() as connection:
+        assert await connection.scalar(text(size)) < before / 4
+    await database.close()
+
+
+async def test_table_in_use_is_not_compacted(old: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgresql_space, "LOCK_TIMEOUT", 0.1)
+    database = Database(old)
+    if database.sqlite:
+        pytest.skip("a SQLite file in use is refused before")
+    async with database.reading() as connection:
+        await connection.execute(text("SELECT 1 FROM webhook_endpoints"))
+        result = await prune(old, "--compact")
+    assert result.exit_code == exits.UNAVAILABLE, result.output
+    assert "webhook_endpoints is in use: stop the server" in result.stderr
     await database.close()
 
 

@@ -39,7 +39,7 @@ async def test_free_pages_are_given_back_down_to_a_spare(tmp_path: Path, monkeyp
         steps = 0
         while True:
             async with database.writing() as connection:
-                if not await sqlite_space.give_back(connection):
+                if not await sqlite_space.give_back(connection, 200):
                     break
             steps += 1
         after, free = await pages(database)

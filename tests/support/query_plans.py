@@ -1,12 +1,11 @@
 """Large tables, and the plans by which a database reads them."""
 
 import re
-from collections.abc import Awaitable, Callable
-from typing import Any
 
-from sqlalchemy import event, text
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from bench.growth.plans import Act, plans_of, statements_of
 from service.domain.task import State
 from service.store import callbacks as callback_store
 from service.store import tables
@@ -23,7 +22,6 @@ FILLED = ("tasks", "submissions", "callbacks", "webhook_messages")
 """The tables that have many rows after :func:`fill`."""
 REST = ("events", "erasures", "assets")
 """Those that have many rows after :func:`fill_the_rest`, too."""
-Act = Callable[[AsyncConnection], Awaitable[Any]]
 
 
 async def fill(connection: AsyncConnection) -> None:
@@ -109,21 +107,8 @@ async def fill_the_rest(connection: AsyncConnection) -> None:
 
 async def plan_of(connection: AsyncConnection, act: Act) -> str:
     """Run a function, and return the database's plan of its last statement."""
-    ran: list[tuple[str, Any]] = []
-
-    def note(*heard: Any) -> None:
-        ran.append((heard[2], heard[3]))
-
-    engine = connection.engine.sync_engine
-    event.listen(engine, "before_cursor_execute", note)
-    try:
-        await act(connection)
-    finally:
-        event.remove(engine, "before_cursor_execute", note)
-    statement, parameters = ran[-1]
-    explain = "EXPLAIN QUERY PLAN" if connection.dialect.name == "sqlite" else "EXPLAIN"
-    rows = await connection.exec_driver_sql(f"{explain} {statement}", parameters)
-    return "\n".join(str(row[-1]) for row in rows)
+    ran = await statements_of(connection, act)
+    return await plans_of(connection, ran[-1:])
 
 
 def uses(plan: str, index: str, large: tuple[str, ...] = FILLED) -> bool:

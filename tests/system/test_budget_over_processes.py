@@ -17,6 +17,7 @@ from service.cli.processes import ProcessGroup, Served
 from service.sandbox import Sandbox, running
 from tests.support.fleet import all_tasks, client_of, dovecote, pass_time, until, with_sandboxes
 from tests.support.money import faults_in_database
+from tests.support.prices import prices_file
 
 pytestmark = [pytest.mark.long, pytest.mark.xdist_group("demo")]
 
@@ -26,27 +27,18 @@ AFFORDABLE = 50
 PRICE = 160
 """What the sandbox charges for a job."""
 JOB_SECONDS = 0.5
-PRICES = f"""
-schema = 1
-[[price]]
-id = "elk"
-upstream = "elkapi"
-unit = "points"
-rate = "{PRICE}"
-checked = 2026-11-27
-"""
 OPEN = {"submitted", "running", "submitting"}
 
 
 @contextlib.asynccontextmanager
 async def fleet(url: str, folder: Path) -> AsyncIterator[tuple[Sandbox, list[Served]]]:
     """Start the processes over one database, with one budget and one provider."""
-    (folder / "prices.toml").write_text(PRICES, encoding="utf-8")
+    prices = prices_file(folder, rate=str(PRICE))
     sandbox = Sandbox(seconds=JOB_SECONDS, key=SANDBOX_KEY)
     async with running(sandbox) as provider:
         settings = {
             **with_sandboxes(JOB_SECONDS, elkapi=provider),
-            "DOVECOTE_MONEY__PRICES_FILE": str(folder / "prices.toml"),
+            "DOVECOTE_MONEY__PRICES_FILE": str(prices),
             "DOVECOTE_MONEY__BUDGETS": f"all limit={PRICE * AFFORDABLE} unit=points",
         }
         names = [f"process-{number}" for number in range(PROCESSES)]

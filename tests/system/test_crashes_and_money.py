@@ -14,27 +14,16 @@ from service.sandbox import Receiver
 from service.store.tables import money_entries, reservations
 from tests.support.crashes import DEADLINE, LONGEST_LEASE, Crash, CrashPoint, start_process
 from tests.support.money import faults_in_ledger
+from tests.support.prices import prices_file
 from tests.support.world import World
 
-PRICES = """
-schema = 1
-[unit.elkapi]
-points = { usd = "0.01", checked = "2026-11-27" }
-[[price]]
-id = "elk"
-upstream = "elkapi"
-unit = "points"
-rate = "160"
-checked = 2026-11-27
-"""
 WORDS = ("", "[drop]", "[twice][disorder][early]", "[fail]", "[429]", "[cut]", "[drop][cut]", "[refuse]")
 """Faults of the provider, besides the crash."""
 
 
 @pytest.fixture
 async def world(database_url: str, tmp_path: Path) -> AsyncIterator[World]:
-    prices = tmp_path / "prices.toml"
-    prices.write_text(PRICES, encoding="utf-8")
+    prices = prices_file(tmp_path, rate="160", in_usd=True)
     settings = {"DOVECOTE_MONEY__PRICES_FILE": str(prices), "DOVECOTE_MONEY__BUDGETS": "all limit=9000 soft=1"}
     async with World.opened(database_url, **settings) as opened:
         yield opened

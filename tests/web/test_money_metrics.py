@@ -14,27 +14,18 @@ from service.flows.money.booking import is_second_payment
 from service.sandbox import Faults
 from service.store.tables import money_entries
 from tests.support.metrics import number, scraped
+from tests.support.prices import prices_file
 from tests.support.routes import three_upstreams
 from tests.support.values import NOW, new_id
 from tests.support.world import JOB_SECONDS, World
 
-PRICES = """
-schema = 1
-[[price]]
-id = "elk"
-upstream = "elkapi"
-unit = "points"
-rate = "75"
-checked = 2026-11-27
-"""
 PRICE = Decimal(75)
 ELK = {"upstream": "elkapi", "unit": "points"}
 
 
 @pytest.fixture
 async def world(database_url: str, tmp_path: Path) -> AsyncIterator[World]:
-    prices = tmp_path / "prices.toml"
-    prices.write_text(PRICES, encoding="utf-8")
+    prices = prices_file(tmp_path, rate="75")
     async with World.opened(database_url, DOVECOTE_MONEY__PRICES_FILE=str(prices)) as opened:
         yield opened
 

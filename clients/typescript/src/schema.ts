@@ -1960,6 +1960,8 @@ export interface components {
             readonly duration?: number;
             /** @description Whether the copy that is served has the mark "made by AI". */
             readonly marked?: boolean;
+            /** @description Why it has no mark, where marks are set up. */
+            readonly not_marked_because?: string;
             /** @description Why there is no copy. */
             readonly lost_because?: string;
         };

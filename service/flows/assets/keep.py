@@ -200,7 +200,7 @@ async def _fetched(
     marks = Marks.of(context.settings.results)
     if marks is None:
         return copy
-    return dataclasses.replace(copy, marked=await mark(objects, name, copy, marks, written, **names))
+    return await mark(objects, name, copy, marks, written, **names)
 
 
 async def _provenance(context: Context, task: Task, result: Result, copy: Kept) -> dict[str, Any]:

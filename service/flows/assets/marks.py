@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from service.domain.kept import Kept
+from service.domain.text import storable
 from service.flows.context import log
 from service.object_errors import ObjectTooLarge, StorageError
 from service.objects import BLOCK, Objects
@@ -23,6 +24,10 @@ _TYPES: Final = frozenset(
     {"image/jpeg", "image/png", "image/webp", "image/gif", "image/avif", "image/heic", "image/tiff", "image/svg+xml"}
     | {"video/mp4", "video/quicktime", "video/x-msvideo", "audio/mpeg", "audio/mp4", "audio/wav", "audio/flac"}
 )
+
+
+class _NotMarked(Exception):
+    """A file gets no mark. The text says why."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -65,28 +70,44 @@ async def mark(
     *,
     content_type: str,
     disposition: str,
-) -> bool:
-    """Store a marked copy of a kept file, and return whether there is one.
+) -> Kept:
+    """Store a marked copy of a kept file, and return the facts of the copy with whether there is one, or why there is none.
 
-    A file of a type without marks, and one that bears a mark of its provider, get none. A failure is logged: the original is kept.
+    A file of a type without marks, and one that bears a mark of its provider, get none. The original is kept in any case.
+    """
+    try:
+        await _mark(objects, name, copy, marks, provenance, content_type=content_type, disposition=disposition)
+    except _NotMarked as reason:
+        return dataclasses.replace(copy, not_marked_because=str(reason))
+    except (StorageError, ObjectTooLarge, OSError) as error:
+        log.warning("mark not written asset=%s error=%s", copy.asset, error)
+        return dataclasses.replace(copy, not_marked_because="the marked copy could not be stored")
+    return dataclasses.replace(copy, marked=True)
+
+
+async def _mark(
+    objects: Objects,
+    name: str,
+    copy: Kept,
+    marks: Marks,
+    provenance: Mapping[str, Any],
+    **attributes: str,
+) -> None:
+    """Store a marked copy.
+
+    :raises _NotMarked: when the file gets no mark
     """
     size, media_type = copy.size or 0, copy.media_type or ""
-    if media_type not in _TYPES or size > MAX_MARKED:
-        return False
+    if media_type not in _TYPES:
+        raise _NotMarked(f"a file of the type {media_type} takes no mark")
+    if size > MAX_MARKED:
+        raise _NotMarked(f"it has more than {MAX_MARKED} bytes")
     with tempfile.TemporaryDirectory(prefix="dovecote-mark-") as folder:
         original, marked = Path(folder, "original"), Path(folder, "marked")
-        try:
-            await _copy(objects, name, size, original)
-            if not await asyncio.to_thread(_sign, original, marked, media_type, marks, provenance):
-                return False
-            limit = size + _GROWTH + size // 2
-            await objects.put(
-                name + SUFFIX, _pieces(marked), limit=limit, content_type=content_type, disposition=disposition
-            )
-        except (StorageError, ObjectTooLarge, OSError) as error:
-            log.warning("mark not written asset=%s error=%s", copy.asset, error)
-            return False
-    return True
+        await _copy(objects, name, size, original)
+        await asyncio.to_thread(_sign, original, marked, media_type, marks, provenance)
+        limit = size + _GROWTH + size // 2
+        await objects.put(name + SUFFIX, _pieces(marked), limit=limit, **attributes)
 
 
 async def _copy(objects: Objects, name: str, size: int, path: Path) -> None:
@@ -103,13 +124,16 @@ async def _pieces(path: Path) -> AsyncIterator[bytes]:
             yield block
 
 
-def _sign(original: Path, marked: Path, media_type: str, marks: Marks, provenance: Mapping[str, Any]) -> bool:
-    """Write a marked copy of a file, and return whether it was written."""
+def _sign(original: Path, marked: Path, media_type: str, marks: Marks, provenance: Mapping[str, Any]) -> None:
+    """Write a marked copy of a file.
+
+    :raises _NotMarked: when the file has a mark already, or is damaged
+    """
     import c2pa  # noqa: PLC0415 - an extra, see pyproject.toml
 
     try:
         if _is_marked(c2pa, original, media_type):
-            return False
+            raise _NotMarked("it has a mark of its provider")
         signing = c2pa.C2paSignerInfo(marks.algorithm.encode(), marks.certificate.encode(), marks.key.encode(), None)
         with (
             c2pa.Signer.from_info(signing) as signer,
@@ -120,8 +144,7 @@ def _sign(original: Path, marked: Path, media_type: str, marks: Marks, provenanc
             builder.sign(signer, media_type, source, target)
     except c2pa.C2paError as error:
         log.warning("mark not written asset=%s error=%s", provenance["asset"], str(error)[:200])
-        return False
-    return True
+        raise _NotMarked(f"the mark cannot be written: {storable(str(error))[:100]}") from None
 
 
 def _is_marked(c2pa: Any, path: Path, media_type: str) -> bool:

@@ -27,33 +27,50 @@ EVERY: Final = 60.0
 """Seconds between two sweeps."""
 TURN: Final = 1.0
 """Seconds of work after which a stop, or another holder of the lease, is noticed."""
-STEP_TARGET: Final = {True: 0.008, False: 0.025}
-"""Seconds that a step should take: it holds its locks for so long. On SQLite nobody else writes meanwhile; on PostgreSQL only
-rows of ended tasks are locked."""
 FIRST_SIZE: Final = 20
 MIN_SIZE: Final = 10
-MAX_SIZE: Final = 500
-"""Rows of a step: the first one, and the bounds. A step has a cost of its own, so that a smaller one would not be shorter."""
-PAUSE: Final = {True: 5.0, False: 2.0}
-"""The pause after a step, as a multiple of its time: on SQLite, and on PostgreSQL."""
-MIN_PAUSE: Final = 0.002
+"""Rows of a step: the first one, and the smallest. A step has a cost of its own, so that a smaller one would not be shorter."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Pace:
+    """How much room a sweep leaves for other work."""
+
+    target: float
+    """Seconds that a step should take: it holds its locks for so long."""
+    pause: float
+    """The pause after a step, as a multiple of its time."""
+    most: int = 500
+    """Rows of the largest step."""
+    min_pause: float = 0.002
+
+    def next_size(self, size: int, seconds: float) -> int:
+        """Return the rows of the next step, from those of the last one and the time that it took."""
+        fitting = size * self.target / max(seconds, 0.0001)
+        return max(MIN_SIZE, min(int(min(fitting, 2 * size)), self.most))
+
+    def pause_after(self, seconds: float) -> float:
+        """Return the pause after a step that took some seconds."""
+        return max(self.pause * seconds, self.min_pause)
+
+
+PACES: Final = {True: Pace(target=0.008, pause=5.0), False: Pace(target=0.025, pause=2.0)}
+"""On SQLite, where nobody else writes during a step, and on PostgreSQL, where only rows of ended tasks are locked."""
+ALONE: Final = Pace(target=0.25, pause=0.0, most=2000, min_pause=0.0)
+"""For a sweep beside which nothing else runs."""
+_PAGES: Final = "free pages"
+MAX_COUNTERS: Final = 500
+"""Counters of budgets that are removed in one step."""
 COUNTERS_KEPT: Final = dt.timedelta(days=62)
 """For how long the counters of budgets are kept after their period. Only those of the present period decide anything."""
-
-
-def next_size(size: int, seconds: float, target: float) -> int:
-    """Return the rows of the next step, from those of the last one and the time that it took.
-
-    :param target: the seconds that it should take
-    """
-    fitting = size * target / max(seconds, 0.0001)
-    return max(MIN_SIZE, min(int(min(fitting, 2 * size)), MAX_SIZE))
 
 
 @dataclasses.dataclass(slots=True)
 class Sweep:
     """How far a sweep has come, in the memory of this process. A sweep that is cut short begins anew."""
 
+    pace: Pace | None = None
+    """None: the one that suits the database, beside other work."""
     kinds: Iterator[str] = dataclasses.field(default_factory=lambda: iter(()))
     kind: str | None = None
     after: Any = None
@@ -95,7 +112,7 @@ async def run_due(context: Context, sweep: Sweep) -> int:
     end = time.monotonic() + TURN
     while sweep.kind is not None and time.monotonic() < end:
         await _step(context, sweep)
-    if sweep.kind is not None or await _remove_counters(context) or await _give_back(context):
+    if sweep.kind is not None or await _remove_counters(context) or await _give_back(context, sweep):
         return 1
     sweep.under_way = False
     if sweep.removed:
@@ -104,12 +121,13 @@ async def run_due(context: Context, sweep: Sweep) -> int:
     return 0
 
 
-async def run_to_the_end(context: Context) -> Sweep:
+async def run_to_the_end(context: Context, *, alone: bool = False) -> Sweep:
     """Remove everything that is too old, and return the finished sweep.
 
+    :param alone: whether nothing else uses the database, so that steps may be long
     :raises LookupError: when another process has the lease
     """
-    sweep = Sweep()
+    sweep = Sweep(ALONE if alone else None)
     while await run_due(context, sweep):
         pass
     await context.writers.journeys.run(leases.release, LEASE_NAME, context.process)
@@ -127,22 +145,26 @@ async def _step(context: Context, sweep: Sweep) -> None:
         sweep.go_on()
         return
     step, began = await context.writers.journeys.run(_timed, STEPS[kind], limits, after=sweep.after, most=size)
-    seconds, sqlite = sweep.note(began), context.database.sqlite
-    sweep.sizes[kind] = next_size(size, seconds, STEP_TARGET[sqlite]) if step.examined else size
+    seconds, pace = sweep.note(began), _pace(context, sweep)
+    sweep.sizes[kind] = pace.next_size(size, seconds) if step.examined else size
     if step.removed:
         sweep.removed[kind] += step.removed
         context.signals.wake("results")  # kept copies may be due to be deleted
     if step.examined:
         sweep.after = step.after
-        await asyncio.sleep(max(PAUSE[sqlite] * seconds, MIN_PAUSE))
+        await asyncio.sleep(pace.pause_after(seconds))
     else:
         sweep.go_on()
+
+
+def _pace(context: Context, sweep: Sweep) -> Pace:
+    return sweep.pace or PACES[context.database.sqlite]
 
 
 async def _remove_counters(context: Context) -> bool:
     """Remove some counters of budgets whose period is long over; return whether there may be more."""
     before = period_of("month", context.now() - COUNTERS_KEPT)
-    return await context.writers.journeys.run(counters.remove_ended, before, most=MAX_SIZE) == MAX_SIZE
+    return await context.writers.journeys.run(counters.remove_ended, before, most=MAX_COUNTERS) == MAX_COUNTERS
 
 
 async def _timed(
@@ -153,14 +175,23 @@ async def _timed(
     return await remove(connection, limits, after=after, most=most), began
 
 
-async def _give_back(context: Context) -> bool:
+async def _give_back(context: Context, sweep: Sweep) -> bool:
     """Return free pages of a SQLite file to the file system for a while; return whether more are free than are needed."""
     if not context.database.sqlite:
         return False
-    end = time.monotonic() + TURN
+    end, pace = time.monotonic() + TURN, _pace(context, sweep)
     while time.monotonic() < end:
-        began = time.monotonic()
-        if not await context.writers.journeys.run(sqlite_space.give_back):
+        size = sweep.sizes.setdefault(_PAGES, FIRST_SIZE)
+        gave, began = await context.writers.journeys.run(_give_back_some, size)
+        if not gave:
             return False
-        await asyncio.sleep(max(PAUSE[True] * (time.monotonic() - began), MIN_PAUSE))
+        seconds = sweep.note(began)
+        sweep.sizes[_PAGES] = pace.next_size(size, seconds)
+        await asyncio.sleep(pace.pause_after(seconds))
     return True
+
+
+async def _give_back_some(connection: AsyncConnection, pages: int) -> tuple[bool, float]:
+    """Return whether free pages were given back, and when that began."""
+    began = time.monotonic()
+    return await sqlite_space.give_back(connection, pages), began

@@ -6,7 +6,7 @@ import dataclasses
 import datetime as dt
 import itertools
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 from uuid import UUID
 
@@ -67,18 +67,37 @@ class Recent:
         at_once = self._stored.get(each.task_id, 0) > number
         return dataclasses.replace(each, is_known=each.task_id in self._known, at_once=at_once)
 
-    @contextlib.asynccontextmanager
-    async def exclusively(self, fingerprint: str) -> AsyncIterator[None]:
-        """Hold the lock of a fingerprint, so that equal requests are stored one by one."""
-        lock, users = self._locks.setdefault(fingerprint, (asyncio.Lock(), []))
-        users.append(None)
+    def exclusively(self, fingerprint: str) -> "_Exclusively":
+        """Hold the lock of a fingerprint for the length of a ``with``, so that equal requests are stored one by one."""
+        return _Exclusively(self._locks, fingerprint)
+
+
+class _Exclusively:
+    """The lock of a fingerprint, which exists as long as a request holds it or waits for it."""
+
+    __slots__ = ("_fingerprint", "_lock", "_locks", "_users")
+
+    def __init__(self, locks: dict[str, tuple[asyncio.Lock, list[None]]], fingerprint: str) -> None:
+        self._locks = locks
+        self._fingerprint = fingerprint
+
+    async def __aenter__(self) -> None:
+        self._lock, self._users = self._locks.setdefault(self._fingerprint, (asyncio.Lock(), []))
+        self._users.append(None)
         try:
-            async with lock:
-                yield
-        finally:
-            users.pop()
-            if not users:
-                self._locks.pop(fingerprint, None)
+            await self._lock.acquire()
+        except BaseException:
+            self._leave()
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        self._lock.release()
+        self._leave()
+
+    def _leave(self) -> None:
+        self._users.pop()
+        if not self._users:
+            self._locks.pop(self._fingerprint, None)
 
 
 def _trim(remembered: OrderedDict[UUID, Any]) -> None:

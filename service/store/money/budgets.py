@@ -8,6 +8,7 @@ from sqlalchemy import bindparam, delete, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.money.budgets import Budget, budget_of
+from service.store.prepared import Prepared
 from service.store.tables import budgets, insert_for
 
 MAX_BUDGETS = 1_000
@@ -24,7 +25,7 @@ class Stored:
     changed_at: datetime
 
 
-_ALL = select(budgets).order_by(budgets.c.name)
+_ALL = Prepared(select(budgets).order_by(budgets.c.name))
 _PUT = insert_for(
     lambda insert: insert(budgets).on_conflict_do_update(
         index_elements=["name"],
@@ -41,7 +42,7 @@ def _of_row(row: Any) -> Stored:
 
 async def all_stored(connection: AsyncConnection) -> list[Stored]:
     """Read every budget that an operator has set."""
-    return [_of_row(row) for row in await connection.execute(_ALL)]
+    return [_of_row(row) for row in await _ALL.rows(connection, {})]
 
 
 async def put(connection: AsyncConnection, stored: Stored) -> bool:

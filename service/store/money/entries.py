@@ -11,9 +11,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.domain.money.amounts import plain
 from service.domain.money.settlement import Entry
 from service.domain.task import Task
+from service.store.prepared import Prepared
 from service.store.tables import CURRENT, UtcTime, claims, insert_for, money_entries, tasks
 
-_INSERT = insert_for(lambda insert: insert(money_entries).on_conflict_do_nothing(index_elements=["key"]))
+_INSERT = Prepared(insert_for(lambda insert: insert(money_entries).on_conflict_do_nothing(index_elements=["key"])))
 _SUPERSEDE = (
     update(money_entries)
     .where(money_entries.c.key == bindparam("of_key"), money_entries.c.superseded_at.is_(None))
@@ -36,7 +37,7 @@ async def insert(connection: AsyncConnection, booked: Sequence[tuple[Entry, Task
     for entry, _ in booked:
         if entry.previous is not None:
             await connection.execute(_SUPERSEDE, {"of_key": entry.previous, "at": at})
-    await connection.execute(_INSERT[connection.dialect.name], [_row(entry, task) for entry, task in booked])
+    await _INSERT.many(connection, [_row(entry, task) for entry, task in booked])
 
 
 def _row(entry: Entry, task: Task) -> dict[str, Any]:

@@ -74,6 +74,7 @@ class Result(TypedDict):
     height: NotRequired[int]
     duration: NotRequired[Annotated[float, about("Seconds, of videos and sounds.")]]
     marked: NotRequired[Annotated[bool, about('Whether the copy that is served has the mark "made by AI".')]]
+    not_marked_because: NotRequired[Annotated[str, about("Why it has no mark, where marks are set up.")]]
     lost_because: NotRequired[Annotated[str, about("Why there is no copy.")]]
 
 

@@ -218,7 +218,7 @@ async def answered(request: Request, answer: Callable[[], Awaitable[Response]]) 
     except ClientDisconnect:
         return Response(status_code=400)  # nothing reads it
     except Exception:  # noqa: BLE001 - the page says where the details are
-        log.exception("request failed status=500 method=%s path=%s", request.method, request.url.path[:80])
+        log.exception("request failed status=500 method=%s path=%s", request.method, request.scope["path"][:80])
         return about(request, Problem(500, "internal_error", "The details are in the log of this server."))
 
 
@@ -226,7 +226,8 @@ def _to_sign_in(request: Request, context: Context, problem: Problem) -> Respons
     """Lead to the sign-in page, and back after it."""
     query = {"why": problem.code} if session_cookie(request) and problem.code in _SIGN_IN_AGAIN else {}
     if request.method == "GET" and not _is_live(request):
-        query["next"] = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        asked = request.scope["query_string"].decode("latin-1")
+        query["next"] = request.scope["path"] + (f"?{asked}" if asked else "")
     address = f"{base_of(context)}/sign-in" + (f"?{urlencode(query)}" if query else "")
     if _is_live(request):
         return Response(status_code=204)  # makes a browser stop reconnecting
@@ -265,7 +266,7 @@ def html(body: bytes, status: int = 200, headers: Mapping[str, str] | None = Non
 def frame_of(visit: Visit) -> dict[str, Any]:
     """Return the values that the frame of every page shows."""
     base = base_of(visit.context)
-    return {"base": base, "theme": theme_of(visit.http), "path": base + visit.http.url.path.removeprefix(ROOT)}
+    return {"base": base, "theme": theme_of(visit.http), "path": base + visit.http.scope["path"].removeprefix(ROOT)}
 
 
 def base_of(context: Context) -> str:
@@ -282,7 +283,7 @@ def theme_of(request: Request) -> str:
 def is_secure(request: Request) -> bool:
     """Return whether the visitor's browser uses https, so that a cookie may be marked as secure."""
     context: Context = request.app.state.context
-    return request.url.scheme == "https" or (context.settings.links_url or "").startswith("https:")
+    return request.scope["scheme"] == "https" or (context.settings.links_url or "").startswith("https:")
 
 
 def session_cookie(request: Request) -> str:

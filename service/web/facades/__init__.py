@@ -1,5 +1,7 @@
 """The doors: APIs of others, so that their clients need only another base URL. Each is switched on by a setting."""
 
+from collections.abc import Sequence
+
 from starlette.routing import BaseRoute
 
 from service.settings.model import Settings
@@ -16,6 +18,7 @@ from service.web.facades import (
     suno,
 )
 from service.web.facades.door import Door
+from service.web.facades.prefix import RootRoute
 
 DOORS: tuple[Door, ...] = (
     runwayml.DOOR,
@@ -31,14 +34,16 @@ DOORS: tuple[Door, ...] = (
 """Every door. Where two have a path in common, the first one has it."""
 
 
-def at_prefixes(settings: Settings, authenticator: Authenticator) -> list[BaseRoute]:
-    """Return the routes of the doors that are switched on, below their prefixes. No path of ours begins with one."""
-    return [route for door in _enabled(settings) for route in door.at_prefixes(authenticator)]
+def around(own: Sequence[BaseRoute], settings: Settings, authenticator: Authenticator) -> list[BaseRoute]:
+    """Return our own routes with those of the doors that are switched on: at their prefixes, and at the root.
 
-
-def at_root(settings: Settings, authenticator: Authenticator) -> list[BaseRoute]:
-    """Return the routes of the doors that are switched on, at the root. They come after our own."""
-    return [route for door in _enabled(settings) for route in door.at_root(authenticator)]
+    At the root, our own routes come first. A door's route that begins as none of ours does is found without asking them.
+    """
+    at_root = [route for door in _enabled(settings) for route in door.at_root(authenticator)]
+    found = [route for door in _enabled(settings) for route in door.at_prefixes(authenticator)]
+    if at_root:
+        found.append(RootRoute(at_root, own))
+    return [*found, *own, *at_root]
 
 
 def _enabled(settings: Settings) -> list[Door]:

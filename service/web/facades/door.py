@@ -34,9 +34,10 @@ from service.web.api.route import LARGE_RESPONSE, CountedResponse, invalid
 from service.web.auth.bearer import Authenticator, Caller
 from service.web.facades import headers as door_headers
 from service.web.facades.body import Fields, fingerprint_of, read_fields
-from service.web.facades.prefix import PrefixRoute
+from service.web.facades.prefix import AnyMethod, PrefixRoute
 from service.web.problems import Problem, unavailable
 from service.web.request_body import BodyBudget, Lease
+from service.web.server_protocol import is_disconnected
 from service.web.waiting import wait_for_end
 
 MAX_HELD: Final = 590.0
@@ -45,7 +46,6 @@ MAX_KEY: Final = 255
 """Characters of an idempotency key, where a client sends one nevertheless."""
 _MAYBE: Final = 504
 """The status after which a task may exist: no known client sends such a request to another host."""
-_ALL_METHODS: Final = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +53,8 @@ class DoorRequest:
     """A request at a door that is authorized."""
 
     http: Request
+    headers: Mapping[str, str]
+    """Its headers by their names in lower case."""
     context: Context
     caller: Caller
     recent: Recent
@@ -75,9 +77,10 @@ class DoorRequest:
         links = self.context.settings.api_url
         if links is not None:
             return links
-        forwarded = self.http.headers.get("x-forwarded-proto", "")
-        scheme = forwarded if forwarded in {"http", "https"} else self.http.url.scheme
-        return f"{scheme}://{self.http.url.netloc}"
+        forwarded = self.headers.get("x-forwarded-proto", "")
+        scope = self.http.scope  # `http.url` is not always a URL: its host and its query are what the client sent
+        scheme = forwarded if forwarded in {"http", "https"} else scope["scheme"]
+        return f"{scheme}://{self.headers.get('host') or scope['server'][0]}"
 
     @property
     def base(self) -> str:
@@ -89,7 +92,7 @@ class DoorRequest:
 
         :raises Problem: 400, 408, 413, 415 or 503
         """
-        return await read_fields(self.http, self.context.settings.max_body, self.lease)
+        return await read_fields(self.http, self.headers, self.context.settings.max_body, self.lease)
 
     async def find(self, named: str) -> Task:
         """Return the caller's task that an id names, in any of the forms in which doors show ids.
@@ -135,7 +138,7 @@ class DoorRequest:
         :param said: the fields of their request, by which a repeat is recognised
         :raises Problem: 400 with every mistake, 402 when no budget has room, 409, or 504 when it may have been stored
         """
-        key = self.http.headers.get("idempotency-key")
+        key = self.headers.get("idempotency-key")
         arrival: Arrival | None = None
         with self._refusals():
             if key is not None and 0 < len(key) <= MAX_KEY and key.isprintable():
@@ -195,10 +198,15 @@ class DoorRequest:
         about = (self.caller.key, self.door.name, scope["path"], scope["query_string"].decode("latin-1"))
         return Arrival(
             fingerprint=await fingerprint_of(said, about, self.lease),
-            sender=self.door.sender(self.http.headers),
+            sender=self.door.sender(self.headers),
             number=self.number,
-            is_cut_off=self.http.is_disconnected,
+            is_cut_off=self._is_cut_off,
         )
+
+    async def _is_cut_off(self) -> bool:
+        """Return whether the client has closed the connection. uvicorn knows it; to ask ASGI costs a cancellation."""
+        known = is_disconnected(self.http.receive)
+        return await self.http.is_disconnected() if known is None else known
 
 
 Handler = Callable[[DoorRequest], Awaitable[Response]]
@@ -246,10 +254,10 @@ class Door:
 
     def _below(self, prefix: str, authenticator: Authenticator) -> Router:
         found = [self._route(prefix, route, authenticator) for route in self.routes]
-        others = [Route(f"{prefix}{rest}", self._unknown, methods=_ALL_METHODS) for rest in ("", "/{rest:path}")]
+        others = [Route(f"{prefix}{rest}", AnyMethod(self._unknown)) for rest in ("", "/{rest:path}")]
         return Router([*found, *others], redirect_slashes=False)
 
-    def at_root(self, authenticator: Authenticator) -> list[BaseRoute]:
+    def at_root(self, authenticator: Authenticator) -> list[Route]:
         """Return the routes at the root, where the door has some."""
         return [self._route("", route, authenticator) for route in self.routes] if "" in self.prefixes else []
 
@@ -258,10 +266,11 @@ class Door:
             origins = _context(http).settings.doors.cors_origins
             if http.method == "OPTIONS":
                 return door_headers.preflight(http, origins)
-            response = await self._answer(http, route, prefix, authenticator)
-            response.headers["x-request-id"] = request_id.get() or ""
-            _name_task(response, http)
-            door_headers.complete(response, http, origins)
+            headers = door_headers.headers_of(http)
+            response = await self._answer(http, headers, route, prefix, authenticator)
+            response.raw_headers += _own_headers(http)
+            if "origin" in headers:
+                door_headers.complete(response, headers["origin"], origins)
             if len(getattr(response, "body", b"")) > LARGE_RESPONSE:
                 return CountedResponse(response, http.app.state.bodies, http.state.client_name)
             return response
@@ -269,16 +278,19 @@ class Door:
         name = f"{self.name} {route.method} {prefix}{route.path}"
         return Route(f"{prefix}{route.path}", answer, methods=[route.method, "OPTIONS"], name=name)
 
-    async def _answer(self, http: Request, route: DoorRoute, prefix: str, authenticator: Authenticator) -> Response:
+    async def _answer(
+        self, http: Request, headers: Mapping[str, str], route: DoorRoute, prefix: str, authenticator: Authenticator
+    ) -> Response:
         """Answer a request; every error has the form of this API."""
         try:
-            caller = await _caller_of(http, route, authenticator)
+            caller = await _caller_of(http, headers, route, authenticator)
             http.state.client_name = caller.client  # for the access log
             bodies: BodyBudget = http.app.state.bodies
             with bodies.lease(caller.client) as lease:
                 recent: Recent = http.app.state.recent
                 request = DoorRequest(
                     http=http,
+                    headers=headers,
                     context=_context(http),
                     caller=caller,
                     recent=recent,
@@ -311,17 +323,19 @@ class Door:
             found.setdefault("x-should-retry", "false")
         return Response(orjson.dumps(self.write_error(problem)), status, found, "application/json")
 
-    async def _unknown(self, http: Request) -> Response:
+    def _unknown(self, http: Request) -> Response:
         return self.error(
-            Problem(404, "not_found", f"{http.method} {http.url.path[:80]} is not served; see docs/doors.md")
+            Problem(404, "not_found", f"{http.method[:20]} {http.scope['path'][:80]} is not served; see docs/doors.md")
         )
 
 
-async def _caller_of(http: Request, route: DoorRoute, authenticator: Authenticator) -> Caller:
+async def _caller_of(
+    http: Request, headers: Mapping[str, str], route: DoorRoute, authenticator: Authenticator
+) -> Caller:
     """Return the caller of a request; of an open route nobody, who owns nothing."""
     if route.is_open:
         return Caller("", frozenset(), "open")
-    return await authenticator.authorize(http, route.scope, key=door_headers.key_of(http.headers))
+    return await authenticator.authorize(http, route.scope, key=door_headers.key_of(headers))
 
 
 _UNAUTHORIZED: Final = 401
@@ -370,14 +384,15 @@ def their_name(path: str) -> str:
     return path
 
 
-def _name_task(response: Response, http: Request) -> None:
-    """Add the headers that name the task of a request, and that say whether an earlier request has made it."""
+def _own_headers(http: Request) -> list[tuple[bytes, bytes]]:
+    """Return the headers that name the request and its task, and that say whether an earlier request has made the task."""
+    found = [(b"x-request-id", (request_id.get() or "").encode())]
     accepted: task_store.Accepted | None = getattr(http.state, "accepted", None)
-    if accepted is None:
-        return
-    response.headers["dovecote-task"] = str(accepted.task.id)
-    if not accepted.new:
-        response.headers["idempotency-replayed"] = "true"
+    if accepted is not None:
+        found.append((b"dovecote-task", str(accepted.task.id).encode()))
+        if not accepted.new:
+            found.append((b"idempotency-replayed", b"true"))
+    return found
 
 
 def shown(document: Any, status: int = 200, *, headers: Mapping[str, str] | None = None) -> Response:

@@ -26,6 +26,12 @@ _EXPOSED: Final = (
 _MAX_AGE: Final = "600"
 
 
+def headers_of(http: Request) -> dict[str, str]:
+    """Return the headers of a request by their names in lower case. Of several with one name the first counts."""
+    listed = reversed(http.scope["headers"])
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in listed}
+
+
 def key_of(headers: Mapping[str, str]) -> str:
     """Return the API key of a request: of ``Authorization`` with or without a scheme, or of another header; else empty."""
     stated = headers.get("authorization", "").strip()
@@ -48,10 +54,9 @@ def sender_of(headers: Mapping[str, str]) -> Sender:
     return Sender(attempt=attempt, repeats_unmarked=any(name in agent for name in _REPEAT_UNMARKED))
 
 
-def complete(response: Response, http: Request, origins: Sequence[str]) -> None:
+def complete(response: Response, origin: str, origins: Sequence[str]) -> None:
     """Add the headers that a page of another origin needs to read a response, where its origin may."""
-    origin = http.headers.get("origin")
-    if origin is None or not _may(origin, origins):
+    if not _may(origin, origins):
         return
     response.headers["access-control-allow-origin"] = origin
     response.headers["access-control-expose-headers"] = _EXPOSED

@@ -1,6 +1,7 @@
 """Find the family and the operation that serve a model which a client of another API names."""
 
 import dataclasses
+import functools
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -106,15 +107,19 @@ def fitting(target: Target, given: Mapping[str, Any]) -> dict[str, Any]:
 
     :param given: values in our names; None is no value
     """
-    operation = FAMILIES[target.family].operations.get(target.operation)
-    properties: Mapping[str, Any] = {} if operation is None else operation.input["properties"]
+    schemas = _schemas(target.family, target.operation)
     return {
         name: value
         for name, value in given.items()
-        if value is not None
-        and name in properties
-        and (name in _ALWAYS or not Schema(properties[name]).mistakes(value))
+        if value is not None and name in schemas and (name in _ALWAYS or not schemas[name].mistakes(value))
     }
+
+
+@functools.cache
+def _schemas(family: str, operation: str) -> Mapping[str, Schema]:
+    """Return the schema of each field of an operation."""
+    found = FAMILIES[family].operations.get(operation)
+    return {} if found is None else {name: Schema(field) for name, field in found.input["properties"].items()}
 
 
 _ALWAYS: Final = frozenset({"prompt", "image", "images", "video", "audio", "model", "text", "messages"})

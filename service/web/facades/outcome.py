@@ -87,7 +87,7 @@ async def held(request: DoorRequest, task: Task) -> Task:
     latest = await hold(request, task)
     if not latest.state.ended and request.context.signals.closed:
         # A client that marks its repeats gets the same task from the next process.
-        again = "true" if MARK in request.http.headers else "false"
+        again = "true" if MARK in request.headers else "false"
         detail = f"the server is stopping; task {task.id} goes on"
         raise Problem(_LATE, "unavailable", detail, headers={"x-should-retry": again})
     return succeeded(latest)

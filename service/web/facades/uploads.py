@@ -5,11 +5,13 @@ from collections.abc import AsyncIterator
 from typing import Any, Final
 from uuid import UUID
 
+from service.domain import media_references
 from service.domain.media_references import Path, replaced
 from service.domain.uploads import Upload
 from service.flows.assets import uploads
 from service.flows.webhooks.formats.shapes import bytes_of
 from service.object_errors import ObjectTooLarge, StorageError, StorageFull
+from service.store import uploads as upload_store
 from service.web.facades.door import DoorRequest
 from service.web.problems import Problem, unavailable
 
@@ -30,13 +32,23 @@ async def store(
     found = bytes_of(file) if isinstance(file, str) else None
     if found is None:
         raise Problem(400, "invalid_request", "send the file as a part of a form")
+    return await store_bytes(request, found[0], client=client, name=name, upload_id=upload_id)
+
+
+async def store_bytes(
+    request: DoorRequest, content: bytes, *, client: str, name: str = "", upload_id: UUID | None = None
+) -> Upload:
+    """Store the bytes of a file.
+
+    :raises Problem: 400, 409, 413, 503 or 507
+    """
     try:
         return await uploads.store(
             request.context,
-            _parts(found[0]),
+            _parts(content),
             client=client,
             name=name,
-            stated_size=len(found[0]),
+            stated_size=len(content),
             upload_id=upload_id,
         )
     except ObjectTooLarge as error:
@@ -51,6 +63,21 @@ async def store(
         raise Problem(507, "storage_full", "the storage has no room for the file") from None
     except StorageError:
         raise unavailable("the storage does not answer; repeat the request later") from None
+
+
+async def find(request: DoorRequest, named: str) -> Upload:
+    """Return the caller's upload that an id names.
+
+    :raises Problem: 404 where there is none, where it is another client's, and where it has expired
+    """
+    wanted = media_references.upload_id(named)
+    if wanted is not None:
+        async with request.context.database.reading() as connection:
+            found = (await upload_store.by_id(connection, [wanted])).get(wanted)
+        is_own = found is not None and found.client == request.client and found.task_id is None
+        if found is not None and is_own and found.usable(request.context.now()):
+            return found
+    raise Problem(404, "not_found", "no file has this id")
 
 
 async def _parts(content: bytes) -> AsyncIterator[bytes]:

@@ -1,6 +1,9 @@
 """The C2PA mark "made by AI": in a second file, valid, and never in the way of keeping."""
 
+import base64
 import datetime as dt
+import io
+import wave
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +87,33 @@ def manifest_of(content: bytes, media_type: str, folder: Path) -> Any:
         return reader.get_active_manifest()
 
 
-@pytest.mark.parametrize(("kind", "content"), [("image", PNG), ("video", MP4)])
+def sound() -> bytes:
+    """Return a second of silence."""
+    file = io.BytesIO()
+    with wave.open(file, "wb") as written:
+        written.setparams((1, 2, 8000, 8000, "NONE", ""))
+        written.writeframes(bytes(16_000))
+    return file.getvalue()
+
+
+MP3 = (b"\xff\xfb\x90\x00" + bytes(413)) * 40
+"""A second of silence: frames of 417 bytes."""
+JPEG = base64.b64decode(
+    "/9j/4AAQSkZJRgABAQEAYABgAAD/2wBDAAMCAgICAgMCAgIDAwMDBAYEBAQEBAgGBgUGCQgKCgkICQkKDA8MCgsOCwkJDRENDg8QEBEQCgwSExIQEw8QEBD/"
+    "yQALCAABAAEBAREA/8wABgAQEAX/2gAIAQEAAD8A0s8g/9k="
+)
+WEBP = base64.b64decode("UklGRhoAAABXRUJQVlA4TA0AAAAvAAAAEAcQERGIiP4HAA==")
+MARKABLE: dict[str, tuple[str, bytes]] = {
+    "png": ("image", PNG),
+    "jpeg": ("image", JPEG),
+    "webp": ("image", WEBP),
+    "mp4": ("video", MP4),
+    "wav": ("audio", sound()),
+    "mp3": ("audio", MP3),
+}
+
+
+@pytest.mark.parametrize(("kind", "content"), MARKABLE.values(), ids=MARKABLE)
 async def test_marked_copy_is_served_and_the_original_kept(
     sqlite_url: str, settings: dict[str, str], tmp_path: Path, kind: Any, content: bytes
 ) -> None:
@@ -132,15 +161,37 @@ async def test_file_that_is_marked_already_stays_as_it_is(
     manifest_of(marked, "image/png", tmp_path)
 
 
-@pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n damaged", b"glTF\2\0\0\0", b"RIFF\x24\0\0\0WAVEfmt "])
-async def test_file_that_cannot_be_marked_is_kept_all_the_same(
-    sqlite_url: str, settings: dict[str, str], content: bytes
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"\x89PNG\r\n\x1a\n damaged", "the mark cannot be written: "),
+        (b"RIFF\x24\0\0\0WAVEfmt ", "the mark cannot be written: "),
+        (b"glTF\2\0\0\0", "a file of the type model/gltf-binary takes no mark"),
+        (b"a dove", "a file of the type text/plain takes no mark"),
+        (b"\x1a\x45\xdf\xa3\x9f\x42\x82\x84webm", "a file of the type video/webm takes no mark"),
+    ],
+    ids=["damaged picture", "damaged sound", "model", "text", "webm"],
+)
+async def test_file_that_cannot_be_marked_is_kept_and_says_why(
+    sqlite_url: str, settings: dict[str, str], content: bytes, reason: str
 ) -> None:
     async with keeping(sqlite_url, **settings) as world:
         task = await kept_file(world, content, "model")
         [asset] = await assets_of(world, task)
         assert (asset.state, asset.marked) == ("kept", False)
         assert await stored(world, asset.object) == content
+        [result] = (await world.client.get(f"/v1/tasks/{task.id}")).json()["results"]
+        assert result["not_marked_because"].startswith(reason)
+        history = (await world.client.get(f"/v1/tasks/{task.id}/events")).json()["events"]
+        [event] = [each for each in history if each["type"] == "results_kept"]
+        assert event["data"]["results"][0]["not_marked_because"] == result["not_marked_because"]
+
+
+async def test_copy_without_marks_set_up_says_nothing_about_them(sqlite_url: str) -> None:
+    async with keeping(sqlite_url) as world:
+        task = await kept_file(world, PNG, "image")
+        [result] = (await world.client.get(f"/v1/tasks/{task.id}")).json()["results"]
+        assert "not_marked_because" not in result
 
 
 async def test_deleted_results_leave_no_marked_copy(sqlite_url: str, settings: dict[str, str]) -> None:

@@ -14,25 +14,12 @@ from service.domain.money.budgets import Counter
 from service.domain.task import State
 from service.flows.metrics.rows import RowMetrics
 from service.store.money import counters, reservations
+from tests.support.prices import prices_file
 from tests.support.world import JOB_SECONDS, TASK_REQUEST, World
-
-PRICES = """
-schema = 1
-[unit.elkapi]
-points = { usd = "0.01", checked = "2026-11-27" }
-[[price]]
-id = "elk"
-upstream = "elkapi"
-unit = "points"
-rate = "75"
-failed = "refunded"
-checked = 2026-11-27
-"""
 
 
 def opened(url: str, folder: Path, *budgets: str, **more: str) -> Any:
-    prices = folder / "prices.toml"
-    prices.write_text(PRICES, encoding="utf-8")
+    prices = prices_file(folder, rate="75", in_usd=True, failed="refunded")
     settings = {"DOVECOTE_MONEY__PRICES_FILE": str(prices), "DOVECOTE_MONEY__BUDGETS": ",".join(budgets), **more}
     return World.opened(url, **settings)
 

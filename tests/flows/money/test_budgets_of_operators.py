@@ -8,23 +8,14 @@ import pytest
 from service.domain.money.budgets import Budget, budget_of
 from tests.support.clients import ALICE, BOB
 from tests.support.pages import OPERATOR
+from tests.support.prices import prices_file
 from tests.support.world import JOB_SECONDS, TASK_REQUEST, World
 
-PRICES = """
-schema = 1
-[[price]]
-id = "elk"
-upstream = "elkapi"
-unit = "points"
-rate = "75"
-checked = 2026-11-27
-"""
 OF_ONE = {"limit": "75", "unit": "points"}
 
 
 def opened(url: str, folder: Path, **more: str) -> Any:
-    prices = folder / "prices.toml"
-    prices.write_text(PRICES, encoding="utf-8")
+    prices = prices_file(folder, rate="75")
     return World.opened(url, DOVECOTE_MONEY__PRICES_FILE=str(prices), **more)
 
 

@@ -10,17 +10,9 @@ from sqlalchemy import select
 from service.sandbox import Job
 from service.store.tables import money_entries
 from tests.support.money import faults_in_ledger
+from tests.support.prices import prices_file
 from tests.support.world import JOB_SECONDS, World
 
-PRICES = """
-schema = 1
-[[price]]
-id = "elk"
-upstream = "elkapi"
-unit = "points"
-rate = "160"
-checked = 2026-11-27
-"""
 FAULTS = (
     "",
     "",
@@ -57,8 +49,7 @@ def lost(job: Job) -> int:
 )
 async def test_random_run_leaves_a_right_ledger(database_url: str, tmp_path: Path, seed: int) -> None:
     chance = random.Random(seed)
-    prices = tmp_path / "prices.toml"
-    prices.write_text(PRICES, encoding="utf-8")
+    prices = prices_file(tmp_path, rate="160")
     settings = {
         "DOVECOTE_MONEY__PRICES_FILE": str(prices),
         "DOVECOTE_MONEY__BUDGETS": "day limit=99999 unit=points period=day",

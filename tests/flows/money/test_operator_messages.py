@@ -11,25 +11,16 @@ from service.domain.money.amounts import Amount
 from service.flows.upstreams import credit
 from service.providers.wire import Balance
 from tests.support.operators import listen, reported
+from tests.support.prices import prices_file
 from tests.support.world import JOB_SECONDS, TASK_REQUEST, World
 
-PRICES = """
-schema = 1
-[[price]]
-id = "elk"
-upstream = "elkapi"
-unit = "points"
-rate = "{rate}"
-checked = 2026-11-27
-"""
 COST = 160
 """What the sandbox charges for a job."""
 
 
 @contextlib.asynccontextmanager
 async def opened(url: str, folder: Path, rate: int, **settings: str) -> AsyncIterator[World]:
-    prices = folder / "prices.toml"
-    prices.write_text(PRICES.format(rate=rate), encoding="utf-8")
+    prices = prices_file(folder, rate=str(rate))
     async with World.opened(url, DOVECOTE_MONEY__PRICES_FILE=str(prices), **settings) as world:
         await listen(world)
         yield world

@@ -7,25 +7,16 @@ from decimal import Decimal
 from pathlib import Path
 
 from service.store.money import counters
+from tests.support.prices import prices_file
 from tests.support.world import JOB_SECONDS, TASK_REQUEST, World
 
-PRICES = """
-schema = 1
-[[price]]
-id = "elk"
-upstream = "elkapi"
-unit = "points"
-rate = "3"
-checked = 2026-11-27
-"""
 PROCESSES = 4
 SUBMITS = 200
 AFFORDABLE = 50
 
 
 async def test_200_submits_from_four_processes_buy_what_the_budget_allows(postgresql_url: str, tmp_path: Path) -> None:
-    prices = tmp_path / "prices.toml"
-    prices.write_text(PRICES, encoding="utf-8")
+    prices = prices_file(tmp_path, rate="3")
     budget = f"all limit={3 * AFFORDABLE} unit=points period=month"
     settings = {"DOVECOTE_MONEY__PRICES_FILE": str(prices), "DOVECOTE_MONEY__BUDGETS": budget}
     async with contextlib.AsyncExitStack() as stack:

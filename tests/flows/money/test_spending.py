@@ -14,25 +14,13 @@ from service.domain.task import State
 from service.flows.money import balances, charge_log
 from service.providers.newapi.charge_log import LogRow
 from service.providers.wire import Balance
+from tests.support.prices import prices_file
 from tests.support.world import JOB_SECONDS, World
-
-PRICES = """
-schema = 1
-[unit.elkapi]
-points = { usd = "0.01", checked = "2026-11-27" }
-[[price]]
-id = "elk"
-upstream = "elkapi"
-unit = "points"
-rate = "75"
-checked = 2026-11-27
-"""
 
 
 @pytest.fixture
 async def world(database_url: str, tmp_path: Path) -> AsyncIterator[World]:
-    prices = tmp_path / "prices.toml"
-    prices.write_text(PRICES, encoding="utf-8")
+    prices = prices_file(tmp_path, rate="75", in_usd=True)
     settings = {"DOVECOTE_MONEY__PRICES_FILE": str(prices), "DOVECOTE_UPSTREAMS__ELKAPI__BILLING": "true"}
     async with World.opened(database_url, **settings) as opened:
         yield opened

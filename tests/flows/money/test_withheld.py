@@ -7,18 +7,9 @@ from typing import Any
 import pytest
 
 from service.domain.task import State
+from tests.support.prices import prices_file
 from tests.support.world import JOB_SECONDS, World
 
-PRICES = """
-schema = 1
-[[price]]
-id = "any"
-upstream = "*"
-unit = "points"
-rate = "75"
-moderated = "charged"
-checked = 2026-11-27
-"""
 SECOND: Mapping[str, str] = {
     "DOVECOTE_UPSTREAMS__SECOND__BASE_URL": "http://sandbox.test",
     "DOVECOTE_UPSTREAMS__SECOND__KEY": "sandbox-key",
@@ -27,8 +18,7 @@ SECOND: Mapping[str, str] = {
 
 
 def opened(url: str, folder: Path, **settings: str) -> Any:
-    prices = folder / "prices.toml"
-    prices.write_text(PRICES, encoding="utf-8")
+    prices = prices_file(folder, rate="75", id="any", upstream="*", moderated="charged")
     return World.opened(url, DOVECOTE_MONEY__PRICES_FILE=str(prices), **settings)
 
 

@@ -1,5 +1,7 @@
 """Sweeps without pauses."""
 
+import dataclasses
+
 import pytest
 
 from service.flows.retention import sweep
@@ -7,5 +9,5 @@ from service.flows.retention import sweep
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sweep, "PAUSE", {True: 0.0, False: 0.0})
-    monkeypatch.setattr(sweep, "MIN_PAUSE", 0.0)
+    paces = {sqlite: dataclasses.replace(pace, pause=0.0, min_pause=0.0) for sqlite, pace in sweep.PACES.items()}
+    monkeypatch.setattr(sweep, "PACES", paces)

@@ -80,7 +80,7 @@ async def test_claim_goes_with_the_entries_of_its_submission(world: World) -> No
 async def test_counters_of_budgets_go_two_months_after_their_period(
     world: World, monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:
-    monkeypatch.setattr(retention, "MAX_SIZE", most)
+    monkeypatch.setattr(retention, "MAX_COUNTERS", most)
     world.clock.now = dt.datetime(2026, 11, 27, tzinfo=dt.UTC)
     counters = {
         "2025-12": 0,

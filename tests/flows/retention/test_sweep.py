@@ -294,10 +294,15 @@ async def test_callback_of_an_unknown_submission_goes_after_its_time(world: Worl
     assert (await sweep(world))["callbacks"] >= 1
 
 
-async def test_blocked_rows_do_not_hide_those_behind_them(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retention, "FIRST_SIZE", 1)
+def steps_of_at_most(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+    monkeypatch.setattr(retention, "FIRST_SIZE", rows)
     monkeypatch.setattr(retention, "MIN_SIZE", 1)
-    monkeypatch.setattr(retention, "MAX_SIZE", 1)
+    paces = {sqlite: dataclasses.replace(pace, most=rows) for sqlite, pace in retention.PACES.items()}
+    monkeypatch.setattr(retention, "PACES", paces)
+
+
+async def test_blocked_rows_do_not_hide_those_behind_them(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps_of_at_most(monkeypatch, 1)
     world.edge.down.add("receiver.test")
     for _ in range(3):
         await world.submit("a dove")
@@ -311,9 +316,7 @@ async def test_blocked_rows_do_not_hide_those_behind_them(world: World, monkeypa
 
 
 async def test_tasks_that_ended_at_one_moment_all_go(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retention, "FIRST_SIZE", 2)
-    monkeypatch.setattr(retention, "MIN_SIZE", 1)
-    monkeypatch.setattr(retention, "MAX_SIZE", 2)
+    steps_of_at_most(monkeypatch, 2)
     for _ in range(5):
         await world.submit("a dove", callback_url=None)
     await world.until(JOB_SECONDS * 4)
@@ -342,7 +345,18 @@ async def test_one_process_sweeps_at_a_time(world: World) -> None:
     [(40, 0.008, 40), (40, 0.016, 20), (40, 0.0001, 80), (400, 0.001, 500), (10, 10.0, 10), (40, 0.0, 80)],
 )
 def test_size_of_a_step_follows_its_time(size: int, seconds: float, expected: int) -> None:
-    assert retention.next_size(size, seconds, 0.008) == expected
+    pace = retention.Pace(target=0.008, pause=5.0, most=500)
+    assert pace.next_size(size, seconds) == expected
+    assert pace.pause_after(seconds) == max(5 * seconds, pace.min_pause)
+
+
+async def test_sweep_beside_which_nothing_runs_takes_no_pauses(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(3):
+        await ended(world)
+    world.clock.forward(91 * DAY)
+    await newest(world)
+    monkeypatch.setattr(retention, "PACES", {})  # the usual ones are not looked at
+    assert (await run_to_the_end(world.context, alone=True)).removed["tasks"] == 3
 
 
 def test_every_time_of_retention_has_a_step(world: World) -> None:

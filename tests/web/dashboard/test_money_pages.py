@@ -18,26 +18,14 @@ from service.web.dashboard.money import charts_of, round_up
 from service.web.dashboard.task_money import booked, offered
 from tests.support.clients import ALICE, BOB, submit_as_alice
 from tests.support.pages import OPERATOR, inline_code, visitor
+from tests.support.prices import prices_file
 from tests.support.values import NOW
 from tests.support.world import JOB_SECONDS, World
-
-PRICES = """
-schema = 1
-[unit.elkapi]
-points = { usd = "0.01", checked = "2026-11-27" }
-[[price]]
-id = "elk-row"
-upstream = "elkapi"
-unit = "points"
-rate = "75"
-checked = 2026-11-27
-"""
 
 
 @pytest.fixture
 async def world(database_url: str, tmp_path: Path) -> AsyncIterator[World]:
-    prices = tmp_path / "prices.toml"
-    prices.write_text(PRICES, encoding="utf-8")
+    prices = prices_file(tmp_path, rate="75", in_usd=True, id="elk-row")
     settings = {"DOVECOTE_API_KEYS": f"alice={ALICE},bob={BOB},ops={OPERATOR}", "DOVECOTE_OPERATORS": "ops"}
     async with World.opened(database_url, DOVECOTE_MONEY__PRICES_FILE=str(prices), **settings) as opened:
         yield opened

@@ -1,4 +1,4 @@
-"""Replicate's API, for its SDKs: ``REPLICATE_BASE_URL=https://…/replicate``."""
+"""Replicate's predictions: create, get, list, cancel and their events."""
 
 import hmac
 import math
@@ -11,24 +11,20 @@ import orjson
 from starlette.responses import Response
 
 from service.domain.api_key import Scope
-from service.domain.events import rfc3339
-from service.domain.media_references import upload_name
 from service.domain.task import State, Task
 from service.domain.webhook_events import ENDS, PROGRESS
-from service.domain.webhook_secret import derive_secret
-from service.flows.webhooks import secrets
 from service.flows.webhooks.formats.ids import task_id_of
 from service.flows.webhooks.formats.replicate import prediction_document
 from service.store import tasks as task_store
 from service.web.facades.actions import cancel
 from service.web.facades.body import Fields
-from service.web.facades.door import Door, DoorRequest, DoorRoute, shown
+from service.web.facades.door import DoorRequest, DoorRoute, shown
 from service.web.facades.outcome import hold
 from service.web.facades.stream import stream_of
-from service.web.facades.uploads import NAME, store, with_uploads
+from service.web.facades.uploads import NAME, with_uploads
 from service.web.problems import Problem
 
-_FAMILY: Final = "replicate"
+FAMILY: Final = "replicate"
 _EVENTS: Final[Mapping[str, frozenset[str]]] = {
     "start": frozenset({"task.running"}),
     "output": frozenset({PROGRESS}),
@@ -51,7 +47,7 @@ def request_of(named: Mapping[str, str], said: Fields) -> dict[str, Any]:
     :param named: the model or the deployment, where the path names it
     """
     given: dict[str, Any] = {"input": with_uploads(said.get("input", {}), _UPLOADED), **named}
-    asked: dict[str, Any] = {"family": _FAMILY, "operation": "run", "input": given}
+    asked: dict[str, Any] = {"family": FAMILY, "operation": "run", "input": given}
     version = said.get("version", said.get("model"))
     if not named and isinstance(version, str) and _BARE.fullmatch(version):
         asked["options"] = {"version": version}
@@ -64,21 +60,6 @@ def request_of(named: Mapping[str, str], said: Fields) -> dict[str, Any]:
     events = sorted(frozenset[str]().union(*(_EVENTS.get(name, frozenset()) for name in names)))
     more = {"callback_events": events} if events else {}
     return {**asked, "callback_url": said["webhook"], "callback_format": "replicate", **more}
-
-
-def error_document(problem: Problem) -> dict[str, Any]:
-    """Return an error as Replicate writes it."""
-    document: dict[str, Any] = {
-        "title": problem.code.replace("_", " ").capitalize(),
-        "detail": problem.detail,
-        "status": problem.status,
-        "type": "about:blank",
-    }
-    if problem.mistakes:
-        document["invalid_fields"] = [
-            {"type": "invalid", "field": each.path, "description": each.message} for each in problem.mistakes
-        ]
-    return document
 
 
 async def create(request: DoorRequest) -> Response:
@@ -99,7 +80,7 @@ async def create(request: DoorRequest) -> Response:
 
 def _wait_of(request: DoorRequest) -> int:
     """Return the seconds of ``Prefer: wait`` or ``wait=N``."""
-    found = _WAIT.search(request.http.headers.get("prefer", ""))
+    found = _WAIT.search(request.headers.get("prefer", ""))
     if found is None:
         return 0
     return _MAX_WAIT if found[1] is None else min(int(found[1]), _MAX_WAIT)
@@ -122,7 +103,7 @@ async def cancel_prediction(request: DoorRequest) -> Response:
 async def list_predictions(request: DoorRequest) -> Response:
     """Return a page of predictions, newest first."""
     cursor = task_id_of(request.http.query_params.get("cursor", ""))
-    wanted = task_store.Filter(client=request.client, family=_FAMILY, before=cursor)
+    wanted = task_store.Filter(client=request.client, family=FAMILY, before=cursor)
     async with request.context.database.reading() as connection:
         found = await task_store.page(connection, wanted, most=_PAGE + 1)
     shown_ones = found[:_PAGE]
@@ -189,53 +170,14 @@ def _event(name: str, number: int, text: str) -> bytes:
     return f"event: {name}\nid: {number}\n{lines}\n".encode()
 
 
-async def upload(request: DoorRequest) -> Response:
-    """Store a file. Its address stands in the input of a prediction then."""
-    said = await request.fields()
-    stored = await store(request, said.get("content"), client=request.client)
-    name = upload_name(stored.id)
-    about = {"id": name, "name": stored.name or "file", "content_type": stored.content_type, "size": stored.size}
-    times = {"created_at": rfc3339(stored.created_at), "expires_at": rfc3339(stored.expires_at)}
-    sums = {"etag": stored.sha256, "checksums": {"sha256": stored.sha256}}
-    return shown({**about, **times, **sums, "metadata": {}, "urls": {"get": f"{request.base}/v1/files/{name}"}}, 201)
-
-
-async def version(request: DoorRequest) -> Response:
-    """Return a version of a model. Dovecote does not know its schema: the output is none that streams."""
-    named = str(request.http.path_params["version"])
-    schema = {"components": {"schemas": {"Input": {"type": "object"}, "Output": {"title": "Output"}}}}
-    return shown({"id": named, "created_at": "2026-01-01T00:00:00Z", "cog_version": "0.9.0", "openapi_schema": schema})
-
-
-async def webhook_secret(request: DoorRequest) -> Response:
-    """Return the secret that signs the webhooks of the client."""
-    found = await secrets.current(request.context, request.client)
-    return shown({"key": derive_secret(request.context.webhook_secret, found.client, found.version)})
-
-
-async def account(request: DoorRequest) -> Response:
-    """Return the client as an account."""
-    return shown({"type": "organization", "username": request.client, "name": request.client, "github_url": None})
-
-
 _PATH: Final = "/v1/predictions"
-DOOR: Final = Door(
-    name="replicate",
-    prefixes=("/replicate", ""),
-    routes=(
-        DoorRoute(method="POST", path=_PATH, handler=create),
-        DoorRoute(method="POST", path="/v1/models/{owner}/{name}/predictions", handler=create),
-        DoorRoute(method="POST", path="/v1/deployments/{owner}/{name}/predictions", handler=create),
-        DoorRoute(method="GET", path=_PATH, handler=list_predictions, scope=Scope.READ),
-        DoorRoute(method="GET", path=f"{_PATH}/{{id}}", handler=retrieve, scope=Scope.READ),
-        DoorRoute(method="GET", path=f"{_PATH}/{{id}}/stream", handler=stream, scope=Scope.READ),
-        DoorRoute(method="GET", path=f"{_PATH}/{{id}}/stream/{{link}}", handler=stream_by_link, is_open=True),
-        DoorRoute(method="POST", path=f"{_PATH}/{{id}}/cancel", handler=cancel_prediction),
-        DoorRoute(method="POST", path="/v1/files", handler=upload),
-        DoorRoute(method="GET", path="/v1/models/{owner}/{name}/versions/{version}", handler=version, scope=Scope.READ),
-        DoorRoute(method="GET", path="/v1/webhooks/default/secret", handler=webhook_secret),
-        DoorRoute(method="GET", path="/v1/account", handler=account, scope=Scope.READ),
-    ),
-    write_error=error_document,
-    invalid_status=422,
+ROUTES: Final = (
+    DoorRoute(method="POST", path=_PATH, handler=create),
+    DoorRoute(method="POST", path="/v1/models/{owner}/{name}/predictions", handler=create),
+    DoorRoute(method="POST", path="/v1/deployments/{owner}/{name}/predictions", handler=create),
+    DoorRoute(method="GET", path=_PATH, handler=list_predictions, scope=Scope.READ),
+    DoorRoute(method="GET", path=f"{_PATH}/{{id}}", handler=retrieve, scope=Scope.READ),
+    DoorRoute(method="GET", path=f"{_PATH}/{{id}}/stream", handler=stream, scope=Scope.READ),
+    DoorRoute(method="GET", path=f"{_PATH}/{{id}}/stream/{{link}}", handler=stream_by_link, is_open=True),
+    DoorRoute(method="POST", path=f"{_PATH}/{{id}}/cancel", handler=cancel_prediction),
 )

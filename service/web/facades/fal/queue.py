@@ -1,43 +1,41 @@
-"""fal's queue, for its clients: ``FAL_QUEUE_RUN_HOST``, or ``proxyUrl`` of its JavaScript client."""
+"""fal's queue: submit, status, result, cancel; and requests that wait for their result or stream it."""
 
-import dataclasses
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, Final
-from urllib.parse import parse_qs, urlsplit
 
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.responses import Response
 
 from service.domain.api_key import Scope
-from service.domain.repeats import Sender
 from service.domain.task import State, Task
 from service.flows.upstreams import status as upstream_status
 from service.flows.webhooks.formats import fal
 from service.flows.webhooks.formats.shapes import WAITING, code_of, reason_of
 from service.web.facades.actions import cancel
 from service.web.facades.body import Fields
-from service.web.facades.door import Door, DoorRequest, DoorRoute, shown
-from service.web.facades.headers import sender_of
+from service.web.facades.door import DoorRequest, DoorRoute, shown
 from service.web.facades.outcome import hold
 from service.web.facades.stream import event, stream_of
+from service.web.facades.uploads import NAME, with_uploads
 from service.web.problems import Problem
 
-_TARGETS: Final = frozenset({"queue.fal.run", "fal.run"})
-"""The hosts that a request to the proxy may name. Nothing is ever forwarded."""
-_TARGET: Final = "x-fal-target-url"
-_REQUEST: Final = re.compile(r"/(?P<app>.+)/requests/(?P<id>[^/]+)(?P<rest>/status/stream|/status|/cancel)?/?")
-_OWN_HEADERS: Final = "x-fal-"
-"""The beginning of headers that only fal's clients send; those of a browser have no name of their own."""
-_LATE: Final = {"x-fal-request-timeout-type": "user"}
+LATE: Final = {"x-fal-request-timeout-type": "user"}
 """With it fal's clients do not repeat a request that was answered with 504."""
+RUN: Final = "/fal-run"
+"""The path of ``FAL_RUN_HOST``: requests there wait for their result."""
+_STREAM: Final = "/stream"
+_REALTIME: Final = "/realtime"
+_EVENTS: Final = "text/event-stream"
+NO_REALTIME: Final = "realtime connections are not served here: use subscribe, run or stream"
+_UPLOADED: Final = re.compile(f"https?://[^/]+(?:/.*)?/storage/files/{NAME}(?:/[^/]*)?")
 _BAD_INPUT: Final = frozenset({"invalid_input", "content_policy"})
 
 
 class AppConvertor(Convertor[str]):
     """The name of an app: two parts or more, of which the first is no path of ours or of another API."""
 
-    regex = r"(?!(?:v1|ent|docs|callbacks|mj|suno|runway|runwayml|openai|replicate|fal|kling|luma|jimeng|ui|results|metrics|newapi|elkapi|assets|files)/)[A-Za-z0-9][\w.-]*(?:/[\w.-]+)+"
+    regex = r"(?!(?:v1|ent|docs|callbacks|mj|suno|runway|runwayml|openai|replicate|fal|kling|luma|jimeng|ui|results|metrics|newapi|elkapi|assets|files|storage)/)[A-Za-z0-9][\w.-]*(?:/[\w.-]+)+"
 
     def convert(self, value: str) -> str:
         """Return the name."""
@@ -51,22 +49,15 @@ class AppConvertor(Convertor[str]):
 register_url_convertor("falapp", AppConvertor())
 
 
+def is_app(name: str) -> bool:
+    """Return whether a name can be that of an app."""
+    return re.fullmatch(AppConvertor.regex, f"{name}") is not None
+
+
 def request_of(app: str, said: Fields, webhook: str | None) -> dict[str, Any]:
     """Return our request of a model's run: the body is the model's input."""
-    asked = {"family": "fal", "operation": "run", "input": {"model": app, "input": said}}
+    asked = {"family": "fal", "operation": "run", "input": {"model": app, "input": with_uploads(said, _UPLOADED)}}
     return asked if webhook is None else {**asked, "callback_url": webhook, "callback_format": "fal"}
-
-
-def error_document(problem: Problem) -> dict[str, Any]:
-    """Return an error as fal writes it."""
-    if not problem.mistakes:
-        return {"detail": problem.detail}
-    return {
-        "detail": [
-            {"loc": ["body", *each.path.split(".")], "msg": each.message, "type": "value_error"}
-            for each in problem.mistakes
-        ]
-    }
 
 
 def status_document(task: Task, position: int | None) -> dict[str, Any]:
@@ -86,9 +77,9 @@ def status_document(task: Task, position: int | None) -> dict[str, Any]:
 
 async def submit(request: DoorRequest) -> Response:
     """Accept a request."""
-    app = request.http.path_params["app"]
+    app: str = request.http.path_params["app"]
     said = await request.fields()
-    webhook = parse_qs(request.http.url.query).get("fal_webhook", [None])[0]
+    webhook = next(iter(request.http.query_params.getlist("fal_webhook")), None)
     accepted = await request.accept(request_of(app, said, webhook), said)
     task = accepted.task
     owner = "/".join(app.split("/")[: 3 if app.startswith(("workflows/", "comfy/")) else 2])
@@ -99,15 +90,26 @@ async def submit(request: DoorRequest) -> Response:
 
 
 async def run(request: DoorRequest) -> Response:
-    """Accept a request, and return its output when it is there."""
-    app = request.http.path_params["app"]
+    """Accept a request, and return its output when it is there; to a client that streams, as the only event."""
+    app: str = request.http.path_params["app"]
+    streams = app.endswith(_STREAM) and _EVENTS in request.headers.get("accept", "")
     said = await request.fields()
-    accepted = await request.accept(request_of(app, said, None), said)
+    accepted = await request.accept(request_of(app.removesuffix(_STREAM) if streams else app, said, None), said)
     task = await hold(request, accepted.task)
     if not task.state.ended:
         detail = f"the result is not ready; request {task.id} goes on"
         raise Problem(504, "provider_timeout", detail, headers=_named(task))
+    if streams and task.state is State.SUCCEEDED:
+        return Response(event(fal.result_document(task)), headers=_named(task), media_type=_EVENTS)
     return _result(task)
+
+
+async def no_realtime(request: DoorRequest) -> Response:
+    """Refuse a realtime connection, and every other GET of an app."""
+    app: str = request.http.path_params["app"]
+    if app.endswith(_REALTIME):
+        raise Problem(404, "not_found", NO_REALTIME)
+    raise Problem(405, "method_not_allowed", "an app is run by POST", headers={"Allow": "POST"})
 
 
 async def status(request: DoorRequest) -> Response:
@@ -146,7 +148,7 @@ def _result(task: Task) -> Response:
     if code in _BAD_INPUT:
         return shown(fal.error_document(task), 422, headers=headers)
     if code == "provider_timeout":
-        return shown({"detail": reason_of(task)}, 504, headers={**headers, **_LATE})
+        return shown({"detail": reason_of(task)}, 504, headers={**headers, **LATE})
     return shown({"detail": reason_of(task)}, 500, headers=headers)
 
 
@@ -159,36 +161,6 @@ async def cancel_request(request: DoorRequest) -> Response:
     return shown({"status": "CANCELLATION_REQUESTED"}, 202, headers=_named(task))
 
 
-async def proxied(request: DoorRequest) -> Response:
-    """Serve a request that fal's JavaScript client sends to a proxy: its target is in a header."""
-    parts = urlsplit(request.http.headers.get(_TARGET, ""))
-    if parts.scheme != "https" or parts.netloc not in _TARGETS:
-        raise Problem(412, "invalid_request", f"{_TARGET} must be an https URL of {' or '.join(sorted(_TARGETS))}")
-    found = _REQUEST.fullmatch(parts.path)
-    method = request.http.method
-    if found is None:
-        is_queue = parts.netloc.startswith("queue.")
-        request.http.path_params["app"] = parts.path.strip("/")
-        # Requests are compared by their path and query: those of the target.
-        request.http.scope["path"] = f"{request.prefix}{'' if is_queue else _RUN}{parts.path}"
-        request.http.scope["query_string"] = parts.query.encode("latin-1", "replace")
-        if method != "POST" or "/" not in parts.path.strip("/"):
-            raise Problem(404, "not_found", "the target is no app and no request")
-        return await (submit if is_queue else run)(request)
-    request.http.path_params["id"] = found["id"]
-    if method == "PUT":
-        return await cancel_request(request)
-    found_there = {"/status": status, "/status/stream": stream_status}
-    return await found_there.get(found["rest"] or "", result)(request)
-
-
-def _sender(headers: Mapping[str, str]) -> Sender:
-    """Return how the sender of a request repeats it: fal's clients do, without a mark."""
-    is_fal = any(name.lower().startswith(_OWN_HEADERS) for name in headers)
-    sender = sender_of(headers)
-    return dataclasses.replace(sender, repeats_unmarked=True) if is_fal else sender
-
-
 async def _find(request: DoorRequest) -> Task:
     return await request.find(request.http.path_params["id"])
 
@@ -199,23 +171,13 @@ def _named(task: Task) -> dict[str, str]:
 
 
 _APP: Final = "/{app:falapp}"
-_RUN: Final = "/fal-run"
 _JOB: Final = f"{_APP}/requests/{{id}}"
-DOOR: Final = Door(
-    name="fal",
-    prefixes=("/fal", ""),
-    routes=(
-        DoorRoute(method="GET", path=f"{_JOB}/status", handler=status, scope=Scope.READ),
-        DoorRoute(method="GET", path=f"{_JOB}/status/stream", handler=stream_status, scope=Scope.READ),
-        DoorRoute(method="PUT", path=f"{_JOB}/cancel", handler=cancel_request),
-        DoorRoute(method="GET", path=_JOB, handler=result, scope=Scope.READ),
-        DoorRoute(method="POST", path=f"{_RUN}{_APP}", handler=run),
-        DoorRoute(method="POST", path=_APP, handler=submit),
-        *(DoorRoute(method=method, path="/fal-proxy", handler=proxied) for method in ("GET", "POST", "PUT")),
-    ),
-    write_error=error_document,
-    sender=_sender,
-    late_headers=_LATE,
-    invalid_status=422,
-    no_room_status=403,  # as fal answers when the balance is exhausted
+ROUTES: Final = (
+    DoorRoute(method="GET", path=f"{_JOB}/status", handler=status, scope=Scope.READ),
+    DoorRoute(method="GET", path=f"{_JOB}/status/stream", handler=stream_status, scope=Scope.READ),
+    DoorRoute(method="PUT", path=f"{_JOB}/cancel", handler=cancel_request),
+    DoorRoute(method="GET", path=_JOB, handler=result, scope=Scope.READ),
+    DoorRoute(method="POST", path=f"{RUN}{_APP}", handler=run),
+    DoorRoute(method="GET", path=f"{RUN}{_APP}", handler=no_realtime, scope=Scope.READ),
+    DoorRoute(method="POST", path=_APP, handler=submit),
 )
