@@ -49,6 +49,7 @@ from bench import (
     requests,
     retention,
     sizing,
+    slow_disk,
     start,
     streams,
     upstream,
@@ -88,6 +89,12 @@ def _arguments() -> argparse.Namespace:
         "--streams", type=int, default=streams.STREAMS, help=f"how many streams are opened (default {streams.STREAMS})"
     )
     parser.add_argument("--database", choices=get_args(databases.Kind), action="append", help="only this one")
+    parser.add_argument(
+        "--fsync-ms", type=float, default=0.0, help="milliseconds by which every fsync is slower (needs a C compiler)"
+    )
+    parser.add_argument(
+        "--upstream-ms", type=float, default=upstream.ANSWER_MS, help="milliseconds until the upstream answers"
+    )
     parser.add_argument("--svg", type=Path, metavar="FILE", help="draw the medians there")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every single figure there")
     given = parser.parse_args()
@@ -106,20 +113,13 @@ def main() -> None:
     names = given.names or NAMES
     kinds = tuple(kind for kind in databases.KINDS if not given.database or kind in given.database)
     run = Run(given.seconds)
-    with databases.opened(kinds) as opened, upstream.running() as upstream_port:
-        began = time.monotonic()
-        while run.rounds < given.rounds and _time_for_another(run, time.monotonic() - began, given.minutes * 60):
-            for name in names:
-                print(f"round {run.rounds + 1} of {given.rounds}: {name}", file=sys.stderr, flush=True)
-                if name == "journeys":
-                    _measure_journeys(run, kinds, opened, upstream_port)
-                elif name == "outgoing":
-                    _measure_outgoing(run, upstream_port)
-                elif name == "streams":
-                    _measure_streams(run, opened, upstream_port, streams.possible(given.streams))
-                else:
-                    _measure_requests(run, name, kinds, opened, upstream_port)
-            run.rounds += 1
+    with (
+        upstream.running(given.upstream_ms) as upstream_port,
+        slow_disk.slowed(given.fsync_ms) as is_slower,
+        databases.opened(kinds) as opened,
+    ):
+        run.notes += _conditions(given, is_slower=is_slower)
+        _measure_rounds(run, given, kinds, opened, upstream_port)
     print("\n".join(run.conditions()), end="\n\n")
     for name in names:
         print(SHOW[name](run) if name in SHOW else show_doors(run, name), flush=True)
@@ -127,6 +127,36 @@ def main() -> None:
         given.svg.write_text(chart.draw(run), encoding="utf-8")
     if given.json:
         given.json.write_text(json.dumps(run.as_json(), indent=1) + "\n", encoding="utf-8")
+
+
+def _conditions(given: argparse.Namespace, *, is_slower: bool) -> list[str]:
+    """Return the conditions that were asked for."""
+    notes = [f"every fsync takes {given.fsync_ms:g} ms more"] if is_slower else []
+    if given.upstream_ms != upstream.ANSWER_MS:
+        notes.append(f"the upstream answers after {given.upstream_ms:g} ms")
+    return notes
+
+
+def _measure_rounds(
+    run: Run,
+    given: argparse.Namespace,
+    kinds: tuple[databases.Kind, ...],
+    opened: databases.Databases,
+    upstream_port: int,
+) -> None:
+    names, began = given.names or NAMES, time.monotonic()
+    while run.rounds < given.rounds and _time_for_another(run, time.monotonic() - began, given.minutes * 60):
+        for name in names:
+            print(f"round {run.rounds + 1} of {given.rounds}: {name}", file=sys.stderr, flush=True)
+            if name == "journeys":
+                _measure_journeys(run, kinds, opened, upstream_port)
+            elif name == "outgoing":
+                _measure_outgoing(run, upstream_port)
+            elif name == "streams":
+                _measure_streams(run, opened, upstream_port, streams.possible(given.streams))
+            else:
+                _measure_requests(run, name, kinds, opened, upstream_port)
+        run.rounds += 1
 
 
 def _time_for_another(run: Run, took: float, most: float) -> bool:

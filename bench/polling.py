@@ -100,7 +100,14 @@ def main(arguments: Sequence[str]) -> None:
         prog="python -m bench polling", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--tasks", type=int, default=TASKS)
+    parser.add_argument("--live", action="store_true", help="with a real server, in real time")
+    parser.add_argument("--median", type=float, action="append", help="seconds; with --live (default 40)")
     given = parser.parse_args(arguments)
+    if given.live:
+        from bench import polling_live  # noqa: PLC0415 - it imports this module
+
+        print(polling_live.table(given.median or [40.0], 0.3, given.tasks))
+        return
     print(
         "| median s | spread | batch | callbacks: polls a task | lost callback found after s | without callbacks: delay s | polls a task |"
     )

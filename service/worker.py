@@ -10,7 +10,8 @@ import datetime as dt
 import functools
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
-from typing import Final
+from typing import Any, Final, Literal
+from uuid import UUID
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.interval import IntervalTrigger
@@ -28,12 +29,14 @@ from service.flows.metrics.process import Metrics
 from service.flows.money import balances, charge_log, sweep
 from service.flows.retention import erase
 from service.flows.retention import sweep as retention_sweep
+from service.flows.signals.handoff import Handoff
 from service.flows.statistics import LEARN_EVERY, update_statistics
 from service.flows.submission import duplicates
 from service.flows.submission import run as submission_run
 from service.flows.upstreams import credit
 from service.flows.webhooks import dispatch
 from service.http.client import CONNECT_TIMEOUT, WRITE_TIMEOUT
+from service.store import handed as handed_store
 from service.store.database import StoreUnavailable
 
 TICK: Final = 1.0
@@ -106,6 +109,12 @@ class Worker:
             if (flow is None or flow in flows) and (each.name != "ping" or watched.ping_url)
         )
         self._running: list[asyncio.Task[None]] = []
+        handoffs: tuple[tuple[Flow, Handoff[Any]], ...] = (
+            ("submit", context.handed_tasks),
+            ("callbacks", context.handed_callbacks),
+            ("webhooks", context.handed_messages),
+        )
+        self._handoffs = [handoff for flow, handoff in handoffs if flow in flows]
 
     async def start(self) -> None:
         """Read the statistics once, then let the clock tick and the journeys run."""
@@ -114,6 +123,8 @@ class Worker:
             trigger = IntervalTrigger(seconds=journey.every, timezone=dt.UTC)
             self._scheduler.add_job(journey.tick, trigger, id=journey.name, **_UNLIMITED)
         self._scheduler.start()
+        for handoff in self._handoffs:
+            handoff.start()
         self._running = [asyncio.create_task(each.run(self._stopping), name=each.name) for each in self._journeys]
         self._running.append(asyncio.create_task(self._watch_clock(), name="scheduler guard"))
         for journey in self._journeys:
@@ -125,6 +136,8 @@ class Worker:
         if self._stopping.is_set():
             return
         self._stopping.set()
+        for handoff in self._handoffs:
+            handoff.stop()
         if self._scheduler.running:
             self._scheduler.pause()
         for journey in self._journeys:
@@ -145,6 +158,7 @@ class Worker:
                 log.warning("round cancelled at the end of the drain journey=%s", task.get_name())
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
+        await _attempt("release", _release_handed(self._context), self._context.metrics)
         left = max(end - loop.time(), 0.0)
         *cancelled, _ = await asyncio.gather(
             *(each.finish(within=left) for each in self._pools), self._results.finish(within=min(left, RESULTS_WITHIN))
@@ -236,6 +250,19 @@ async def _attempt(journey: str, work: Awaitable[int], metrics: Metrics) -> int:
     except Exception:  # noqa: BLE001 - the loop goes on, whatever a round meets
         log.exception("round failed; it is tried again journey=%s", journey)
     metrics.round_failures.labels(journey).inc()
+    return 0
+
+
+async def _release_handed(context: Context) -> int:
+    """Make the rows due that no round has taken: another process need not wait for the end of their leases."""
+    handed: dict[Literal["tasks", "callbacks", "webhook_messages"], list[UUID]] = {
+        "tasks": [task.id for task in context.handed_tasks.waiting()],
+        "callbacks": [callback.id for callback in context.handed_callbacks.waiting()],
+        "webhook_messages": [claimed.message.id for claimed in context.handed_messages.waiting()],
+    }
+    for table, ids in handed.items():
+        if ids:
+            await context.writers.journeys.run(handed_store.release, table, ids, now=context.now())
     return 0
 
 

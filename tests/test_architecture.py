@@ -198,10 +198,16 @@ RULES: dict[str, tuple[Act, str, set[str]]] = {
     "sets when a row is due": (
         replaces("due_at"),
         "",
-        {"domain/decision.py", "domain/evidence.py", "flows/submission/duplicates.py", "flows/retention/erase.py"},
+        {
+            "domain/decision.py",
+            "domain/evidence.py",
+            "domain/schedules.py",
+            "flows/submission/duplicates.py",
+            "flows/retention/erase.py",
+        },
     ),
     "ends a task": (replaces("decided_by"), "", {"domain/transitions.py"}),
-    "moves a row's due time": (writes("due_at"), "", {"store/queue.py"}),
+    "moves a row's due time": (writes("due_at"), "", {"store/queue.py", "store/handed.py"}),
     "speaks HTTP": (
         imports("httpx", "aiohttp"),
         "",

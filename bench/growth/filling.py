@@ -4,7 +4,8 @@ import dataclasses
 import datetime as dt
 import json
 from collections.abc import Mapping
-from typing import Final
+from decimal import Decimal
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import Table, text
@@ -25,7 +26,16 @@ FIRST: Final = UUID(int=0)
 """The id of the row that the others are copied from."""
 DUE: Final = 500
 """Tasks that are due to be submitted, and tasks that are due to be polled, at every size; ten times as many are open."""
-FILLED: Final = (tables.tasks, tables.submissions, tables.events, tables.callbacks, tables.webhook_messages)
+FILLED: Final = (
+    tables.tasks,
+    tables.submissions,
+    tables.events,
+    tables.callbacks,
+    tables.webhook_messages,
+    tables.money_entries,
+)
+NUMBERED: Final = frozenset({"events", "money_entries"})
+"""Tables whose rows the database numbers."""
 MAX_AT_ONCE: Final = 250_000
 _MILLISECONDS: Final = 1_764_000_000_000
 """The time of the first id."""
@@ -52,7 +62,7 @@ async def fill(url: str, count: int, *, whole: bool) -> None:
     changes = _changes(sqlite=database.sqlite)
     key = f"'{FIRST.hex if database.sqlite else FIRST}'"
     copies = {
-        table: Copies(f"{'task_id' if table.name == 'events' else 'id'} = {key}", changes[table.name]) for table in some
+        table: Copies(f"{'task_id' if table.name in NUMBERED else 'id'} = {key}", changes[table.name]) for table in some
     }
     await multiply(database, copies, count - 1)
     await database.close()
@@ -133,6 +143,7 @@ async def _insert_templates(connection: AsyncConnection) -> None:
     )
     await callbacks.receive(connection, [received])
     await messages.insert(connection, [_message()])
+    await connection.execute(tables.money_entries.insert(), [_entry()])
 
 
 def _task() -> Task:
@@ -192,10 +203,41 @@ def _message() -> Message:
     )
 
 
+def _entry() -> dict[str, Any]:
+    return {
+        "key": f"set:{FIRST}",
+        "submission_id": FIRST,
+        "task_id": FIRST,
+        "client": "big",
+        "family": "runway",
+        "operation": "text_to_video",
+        "model": "gen4_turbo",
+        "upstream": "elkapi",
+        "dialect": "runway/aggregator",
+        "external_id": "job",
+        "labels": {},
+        "verdict": "charged",
+        "basis": "provider",
+        "amount": Decimal(160),
+        "gross": Decimal(160),
+        "unit": "points",
+        "change": Decimal(160),
+        "computed": False,
+        "delivered": True,
+        "reason": "",
+        "source": "callback",
+        "evidence": {},
+        "purchased_at": NOW,
+        "booked_at": NOW,
+    }
+
+
 async def _copy(connection: AsyncConnection, table: Table, how: Copies, start: int, end: int) -> None:
     """Copy the rows of a table, with the numbers from ``start`` to before ``end``."""
     names = [
-        column.name for column in table.columns if (table.name, column.name) != ("events", "id") or "id" in how.changes
+        column.name
+        for column in table.columns
+        if not (table.name in NUMBERED and column.name == "id") or "id" in how.changes
     ]
     values = ", ".join(how.changes.get(name, f"{table.name}.{name}") for name in names)
     series = (
@@ -253,5 +295,17 @@ def _changes(*, sqlite: bool) -> dict[str, dict[str, str]]:
             "client": client,
             "created_at": at,
             "delivered_at": at,
+        },
+        "money_entries": {
+            "key": "'set:' || n",
+            "submission_id": identity,
+            "task_id": identity,
+            "client": client,
+            "upstream": "CASE n % 2 WHEN 0 THEN 'elkapi' ELSE 'cometapi' END",
+            # As many were given back as failed, and one of fifty is owed.
+            "verdict": "CASE WHEN n % 20 = 0 THEN 'refunded' ELSE 'charged' END",
+            "delivered": "n % 20 <> 0 AND n % 50 > 1",
+            "purchased_at": at,
+            "booked_at": at,
         },
     }

@@ -1,7 +1,8 @@
 """Measure the hot statements at several sizes: ``python -m bench growth``.
 
-Each statement runs many times in a transaction that is rolled back. The table shows the CPU time and the p99 in
-milliseconds, with SQLAlchemy's part, and what a busy machine cannot disturb: the pages that PostgreSQL reads (its buffers), or the thousands of instructions of
+Each statement runs many times in a transaction that is rolled back. The table shows the CPU time of both sides in milliseconds, with
+SQLAlchemy's part: on average, and that of the slowest of a hundred runs. Other work on the machine lengthens the time that passes, and not
+this one. It also shows the pages that PostgreSQL reads (its buffers), or the thousands of instructions of
 SQLite's virtual machine. ``--plans FILE`` writes the plans at the largest size.
 """
 
@@ -15,7 +16,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, get_args
 
-import psutil
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -39,8 +39,10 @@ class Cost:
 
     cpu: float
     """Milliseconds of CPU for one run, of this process and of PostgreSQL's, on average."""
-    median: float
     p99: float
+    """That of the slowest of a hundred runs."""
+    elapsed: float
+    """Milliseconds that one run takes, as the median."""
     work: int
     """Pages on PostgreSQL, thousands of instructions on SQLite."""
     plan: str
@@ -61,19 +63,17 @@ async def measure(url: str, count: int, *, times: int) -> dict[str, Cost]:
 
 
 async def _cost(database: Database, act: Act, times: int) -> Cost:
-    took: list[float] = []
+    elapsed: list[float] = []
+    used: list[float] = []
     async with database.writing() as connection:
-        backend = None if database.sqlite else psutil.Process(await connection.scalar(text("SELECT pg_backend_pid()")))
-    before = 0.0
-    for number in range(times + WARM_UP):
-        before = _cpu(backend) if number == WARM_UP else before
+        backend = None if database.sqlite else int(await connection.scalar(text("SELECT pg_backend_pid()")))
+    for _ in range(times + WARM_UP):
         async with database.writing() as connection:
-            began = time.perf_counter()
+            began, before = time.perf_counter(), _cpu(backend)
             await act(connection)
-            if number >= 3:
-                took.append((time.perf_counter() - began) * 1000)
+            used.append((_cpu(backend) - before) * 1000)
+            elapsed.append((time.perf_counter() - began) * 1000)
             await connection.rollback()
-    cpu = (_cpu(backend) - before) * 1000 / times
     async with database.writing() as connection:
         ran = await statements_of(connection, act)
         await connection.rollback()
@@ -83,14 +83,16 @@ async def _cost(database: Database, act: Act, times: int) -> Cost:
         else:
             plan, work = await plans_of(connection, ran), await _pages(connection, ran)
         await connection.rollback()
-    ordered = sorted(took)
-    return Cost(cpu, statistics.median(ordered), ordered[int(len(ordered) * 0.99)], work, plan)
+    used = sorted(used[WARM_UP:])
+    return Cost(statistics.fmean(used), used[int(len(used) * 0.99)], statistics.median(elapsed[WARM_UP:]), work, plan)
 
 
-def _cpu(backend: psutil.Process | None) -> float:
-    """Return the CPU seconds of this process, and of the process of PostgreSQL that serves it."""
+def _cpu(backend: int | None) -> float:
+    """Return the CPU seconds of this process, and of the process of PostgreSQL that serves it, to the nanosecond."""
     own = time.process_time()
-    return own if backend is None else own + sum(backend.cpu_times()[:2])
+    if backend is None:
+        return own
+    return own + int(Path(f"/proc/{backend}/schedstat").read_text().split()[0]) / 1e9
 
 
 async def _pages(connection: AsyncConnection, ran: Sequence[tuple[str, Any]]) -> int:
@@ -127,7 +129,7 @@ def table_of(found: dict[int, dict[str, Cost]], kind: databases.Kind) -> str:
     """Return the costs as a table in Markdown."""
     unit = "k instructions" if kind == "sqlite" else "pages"
     sizes = sorted(found)
-    head = " | ".join(f"{size:,}: CPU ms | p99 ms | {unit}" for size in sizes)
+    head = " | ".join(f"{size:,}: CPU ms | p99 | {unit}" for size in sizes)
     lines = [f"| {kind} | {head} |", "|---" * (3 * len(sizes) + 1) + "|"]
     for name in found[sizes[0]]:
         cells = [found[size].get(name) for size in sizes]

@@ -17,6 +17,10 @@ PAGE: Final = 51
 MOST: Final = 100
 UNTIL: Final = NOW + dt.timedelta(seconds=60)
 NOBODY: Final = UUID(int=7)
+SECOND: Final = NOW + dt.timedelta(seconds=1)
+"""A second holds a thousand tasks at every size."""
+HOUR: Final = dt.timedelta(hours=1)
+BEFORE: Final = NOW - 2 * HOUR
 
 
 def _tasks(**wanted: Any) -> Act:
@@ -82,12 +86,19 @@ LISTS: Final[dict[str, Act]] = {
     "feed, by type": _feed("big", "task.succeeded"),
     "feed, by type, none": _feed("big", "task.failed", "task.expired"),
     "feed of a client without events": _feed("nobody"),
-    "ledger of an hour, none": lambda it: ledger.entries(
-        it, by=["upstream"], since=NOW - dt.timedelta(hours=2), until=NOW - dt.timedelta(hours=1)
+    "ledger of a second": lambda it: ledger.entries(it, by=["upstream"], since=NOW, until=SECOND),
+    "ledger of an hour, none": lambda it: ledger.entries(it, by=["upstream"], since=BEFORE, until=NOW - HOUR),
+    "usage of a second": lambda it: usage.sums(it, by=["upstream"], since=NOW, until=SECOND, client=None),
+    "usage of a second, by client": lambda it: usage.sums(it, by=["family"], since=NOW, until=SECOND, client="big"),
+    "usage of an hour, none": lambda it: usage.sums(it, by=["day"], since=BEFORE, until=NOW - HOUR, client="big"),
+    "usage of a client without entries": lambda it: usage.sums(
+        it, by=["model"], since=BEFORE, until=None, client="nobody"
     ),
-    "usage of an hour, none": lambda it: usage.sums(
-        it, by=["upstream"], since=NOW - dt.timedelta(hours=2), until=NOW - dt.timedelta(hours=1), client="big"
-    ),
-    "claims, by upstream": lambda it: usage.undelivered(it, upstream="nobody", before=None, most=PAGE),
+    "last charges": lambda it: usage.recent_charges(it, since=NOW, most=500),
+    "claims": lambda it: usage.undelivered(it, upstream=None, before=None, most=PAGE),
+    "claims, a later page": lambda it: usage.undelivered(it, upstream=None, before=5_000, most=PAGE),
+    "claims, by upstream": lambda it: usage.undelivered(it, upstream="cometapi", before=None, most=PAGE),
+    "claims, by upstream, none": lambda it: usage.undelivered(it, upstream="nobody", before=None, most=PAGE),
+    "claim of one job, none": lambda it: usage.find_claim(it, NOBODY),
 }
 """Every list of the API and the dashboard's inbox, by the filters that are documented."""

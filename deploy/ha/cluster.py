@@ -175,6 +175,13 @@ class Cluster:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
 
+    def hold_replication(self, name: str) -> None:
+        """Stop the processes of a primary that send its log to replicas."""
+        for pid in self._of_postgresql(name)[1:]:
+            with contextlib.suppress(OSError):
+                if b"walsender" in (Path("/proc") / str(pid) / "cmdline").read_bytes():
+                    os.kill(pid, signal.SIGSTOP)
+
     def kill(self, name: str) -> None:
         """Kill a node with -9."""
         self.signal(name, signal.SIGKILL)

@@ -74,6 +74,18 @@ class DestinationSlots:
             return False
         return not troubled or self._is_free_for_troubled(destination.client)
 
+    def is_easy(self, destination: Destination) -> bool:
+        """Return whether less than half of every limit of a destination is in use, and it answered in time."""
+        name, host = _by_name(destination), _by_host(destination)
+        limits = {
+            _ALL: MAX_DELIVERIES,
+            _by_client(destination.client): PER_CLIENT,
+            host: PER_HOST,
+            name: PER_DESTINATION,
+        }
+        is_troubled = name in self._troubled or host in self._troubled
+        return not is_troubled and all(2 * self._running[group] < limit for group, limit in limits.items())
+
     def free(self, destination: Destination) -> int:
         """Return how many more deliveries to a destination may start, by its own limit."""
         name = _by_name(destination)

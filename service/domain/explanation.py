@@ -7,6 +7,7 @@ certain. Texts that are stored, such as the last error, name no times.
 import math
 from datetime import datetime, timedelta
 
+from service.domain.schedules import is_claimed_as_written
 from service.domain.task import Source, State, Task
 
 FRESH = timedelta(seconds=5)
@@ -50,7 +51,7 @@ def _queued(task: Task, now: datetime) -> str:
         what = "a slot at" if task.waits_for.dialect is None else "the recovery of"
         return f"Waiting for {what} {task.waits_for.upstream}{reason}. {paid}"
     fresh = task.due_at is not None and timedelta() <= now - task.due_at < FRESH
-    when = "" if fresh else f"; the submit {_due(task.due_at, now)}"
+    when = "" if fresh or is_claimed_as_written(task) else f"; the submit {_due(task.due_at, now)}"
     return f"Waiting to be submitted{when}{reason}. {paid}"
 
 

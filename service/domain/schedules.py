@@ -2,9 +2,11 @@
 
 import dataclasses
 from datetime import datetime, timedelta
+from typing import Any, TypeVar
 
 from service.domain.task import ENDED, State, Task
 
+Row = TypeVar("Row", bound=Any)
 LEASE = 60.0
 """How long a claimed row belongs to its claimer."""
 SUBMIT_LEASE_MARGIN = 30.0
@@ -41,6 +43,16 @@ UNWATCHED = 48 * 3600.0
 """A pause between two failures that breaks their sequence: longer than any wait of the schedule."""
 INBOX_BACKOFF = (1.0, 5.0, 30.0, 120.0, 600.0)
 """Waits after a callback could not be processed for a reason of our own; then it is parked."""
+
+
+def claimed_as_written(row: Row, *, at: datetime) -> Row:
+    """Return a new row of a queue with the lease of its first claim, which begins as the row is written."""
+    return dataclasses.replace(row, due_at=at + timedelta(seconds=LEASE), attempts=1)
+
+
+def is_claimed_as_written(task: Task) -> bool:
+    """Return whether a task is still in the lease with which it was written."""
+    return task.attempts == 1 and task.due_at == task.created_at + timedelta(seconds=LEASE)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

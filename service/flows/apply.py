@@ -5,7 +5,7 @@ import dataclasses
 import datetime as dt
 import functools
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -19,6 +19,7 @@ from service.flows.context import Context, log
 from service.flows.money import booking
 from service.flows.statistics import count_unknown_word, next_poll
 from service.flows.webhooks import enqueue
+from service.flows.webhooks.claimed import Claimed
 from service.flows.webhooks.operator import announce as announce_to_operators
 from service.providers.registry import DIALECTS
 from service.store import assets as asset_store
@@ -43,7 +44,9 @@ class Applied:
     decision: Decision
     task: Task | None
     owes: bool = False
-    """Whether a client message was enqueued."""
+    """Whether a client message is due now."""
+    claimed: Sequence[Claimed] = ()
+    """The client messages of the transaction that this process has claimed; with its first change only."""
     event: str | None = None
     """The type of the event that was written, if any."""
     source: Source | None = None
@@ -53,8 +56,13 @@ class Applied:
     """The booking of the transaction; with its first change only."""
 
 
-async def apply(context: Context, connection: AsyncConnection, changes: Sequence[Change]) -> list[Applied]:
-    """Apply changes, in order, in the caller's transaction."""
+async def apply(
+    context: Context, connection: AsyncConnection, changes: Sequence[Change], *, hands_over: bool = False
+) -> list[Applied]:
+    """Apply changes, in order, in the caller's transaction.
+
+    :param hands_over: whether the caller calls :func:`announce` after the commit, which hands over claimed messages
+    """
     began = context.now()
     tasks = await task_store.lock(connection, [change.task_id for change in changes])
     # The submission of a proof may have been superseded or adopted since the caller read it.
@@ -74,13 +82,13 @@ async def apply(context: Context, connection: AsyncConnection, changes: Sequence
     await _write(context, connection, before, decided, booked)
     happened = [*_unknown_words(context, decided, changes), *booked.occurrences]
     await announce_to_operators(context, connection, happened)
-    owed = await _enqueue(context, connection, decided, booked)
+    enqueued = await _enqueue(context, connection, decided, booked, hands_over=hands_over)
     outcomes = iter(decided)
     applied = [
-        Applied("unmatched", None) if change.task_id not in tasks else _applied(next(outcomes), owed, began)
+        Applied("unmatched", None) if change.task_id not in tasks else _applied(next(outcomes), enqueued.due, began)
         for change in changes
     ]
-    return [dataclasses.replace(each, booked=booked if not number else None) for number, each in enumerate(applied)]
+    return [dataclasses.replace(each, booked=booked, claimed=enqueued.claimed) for each in applied[:1]] + applied[1:]
 
 
 def _unknown_words(context: Context, decided: Sequence[Decided], changes: Sequence[Change]) -> Iterator[Occurrence]:
@@ -168,9 +176,14 @@ def _new_copies(before: Task, after: Task, now: dt.datetime) -> Iterator[Asset]:
 
 
 async def _enqueue(
-    context: Context, connection: AsyncConnection, decided: Sequence[Decided], booked: booking.Booking
-) -> set[UUID]:
-    """Enqueue the client messages, and return the tasks that they are about."""
+    context: Context,
+    connection: AsyncConnection,
+    decided: Sequence[Decided],
+    booked: booking.Booking,
+    *,
+    hands_over: bool,
+) -> enqueue.Enqueued:
+    """Enqueue the client messages."""
     changes = [
         enqueue.Change(each.event.message, each.task, each.event.sequence)
         for each in decided
@@ -181,10 +194,10 @@ async def _enqueue(
         for event, task in booked.events
         if event.message is not None
     ]
-    return await enqueue.enqueue(context, connection, changes, context.now())
+    return await enqueue.enqueue(context, connection, changes, context.now(), hands_over=hands_over)
 
 
-def _applied(decided: Decided, owed: set[UUID], began: dt.datetime) -> Applied:
+def _applied(decided: Decided, owed: Collection[UUID], began: dt.datetime) -> Applied:
     event = decided.event
     return Applied(
         decided.decision,
@@ -198,7 +211,7 @@ def _applied(decided: Decided, owed: set[UUID], began: dt.datetime) -> Applied:
 
 async def settle(context: Context, change: Change) -> Applied:
     """Apply one change through the batching writer, and wake everything that waits for it."""
-    applied = await context.writers.journeys.batch(functools.partial(apply, context), change)
+    applied = await context.writers.journeys.batch(functools.partial(apply, context, hands_over=True), change)
     announce(context, [applied])
     return applied
 
@@ -227,8 +240,10 @@ async def settle_surely(context: Context, change: Change) -> Applied:
 
 
 def announce(context: Context, applied: Sequence[Applied]) -> None:
-    """Log these changes, and wake everything that waits for them. Called after the commit."""
+    """Log these changes, hand over claimed messages, and wake everything that waits. Called once, after the commit."""
     for each in applied:
+        for claimed in each.claimed:
+            context.handed_messages.put(claimed)
         if each.booked is not None:
             each.booked.count(context)
         if each.task is not None and each.event is not None:

@@ -13,13 +13,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 from uuid import UUID, uuid4
 
 import uuid_utils.compat as uuid_utils
 
 from service.domain.callback_token import Tokens
-from service.domain.destination_slots import DestinationSlots
+from service.domain.destination_slots import MAX_DELIVERIES, DestinationSlots
 from service.domain.money.budgets import Budget, read_budget
 from service.domain.money.learned import Prices
 from service.domain.money.quotes import PriceBook
@@ -30,6 +30,7 @@ from service.flows.concurrency import Shared, Slots, Throttle
 from service.flows.memory import LargeWork
 from service.flows.metrics.process import Metrics
 from service.flows.metrics.tracing import Traces
+from service.flows.signals.handoff import Handoff
 from service.flows.signals.live import LiveAnswers
 from service.flows.signals.local import Signals
 from service.http.client import Http
@@ -41,11 +42,17 @@ from service.providers.registry import DIALECTS, KINDS
 from service.providers.wire import ModelList
 from service.settings.model import Settings, UpstreamSettings
 from service.settings.prices import load_prices
+from service.store.callbacks import Received
 from service.store.database import Database
 from service.store.restoration import Mark
 from service.store.writer import Writers
 
 log = logging.getLogger("dovecote")
+
+MAX_HANDED_CALLBACKS: Final = 250
+"""Callbacks that wait in memory for a round."""
+MAX_HANDED_TASKS: Final = 128
+"""Tasks that wait in memory for a round."""
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MICROSECOND = dt.timedelta(microseconds=1)
@@ -194,6 +201,12 @@ class Context:
     upstreams: Mapping[str, Upstream]
     signals: Signals = dataclasses.field(default_factory=Signals)
     live: LiveAnswers = dataclasses.field(default_factory=LiveAnswers)
+    handed_tasks: Handoff[Task] = dataclasses.field(init=False)
+    """Tasks that this process has accepted, on their way to its journey."""
+    handed_callbacks: Handoff[Received] = dataclasses.field(init=False)
+    """Callbacks that it has stored, likewise."""
+    handed_messages: Handoff[Any] = dataclasses.field(init=False)
+    """Messages to clients that it has written, with what a delivery needs."""
     statistics: Statistics = dataclasses.field(default_factory=Statistics)
     destination_slots: DestinationSlots = dataclasses.field(default_factory=DestinationSlots)
     unknown_words: Counter[tuple[str, str]] = dataclasses.field(default_factory=Counter)
@@ -244,6 +257,10 @@ class Context:
     def __post_init__(self) -> None:
         """Derive the start, what can be waited for, prices and limited upstreams. Count the commits of the writers."""
         self.writers.observe(self.metrics.committed)
+        journeys = self.signals.journeys
+        self.handed_tasks = Handoff(MAX_HANDED_TASKS, journeys["submit"], monotonic=self.monotonic)
+        self.handed_callbacks = Handoff(MAX_HANDED_CALLBACKS, journeys["callbacks"], monotonic=self.monotonic)
+        self.handed_messages = Handoff(MAX_DELIVERIES, journeys["webhooks"], monotonic=self.monotonic)
         self.metrics.start_at_zero(
             {name: [each.facts.key for each in upstream.dialects] for name, upstream in self.upstreams.items()}
         )

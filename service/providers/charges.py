@@ -82,9 +82,9 @@ def _product(text: str) -> float | None:
 
 def _of_record(record: Record) -> dict[str, float]:
     usage = fields(record.get("usage"))
-    holders = [usage, fields(usage.get("input_tokens_details")), fields(usage.get("prompt_tokens_details"))]
     found: dict[str, float] = {}
-    for name, stated in _TOKENS.items():
+    holders = [usage, fields(usage.get("input_tokens_details")), fields(usage.get("prompt_tokens_details"))]
+    for name, stated in _TOKENS.items() if usage else ():
         values = (number(holder.get(each)) for each in stated for holder in holders)
         value = next((each for each in values if each is not None and each > 0), None)
         if value is not None:

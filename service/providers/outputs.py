@@ -13,6 +13,9 @@ _GATEWAY_PATH = re.compile(r"^(/mj-?\w*)?/mj/(image|video)s?/|^/v1/(videos?|imag
 """Paths under which gateways themselves serve outputs. The host before them is often the gateway's internal name."""
 _API_PATH = re.compile(r"^/v1/(videos?|images?|files)/[^/]+/content$")
 """Routes of the API that return an output to a holder of the key: they are below a path in the base URL, too."""
+_ABSOLUTE = re.compile(r"https?://[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]+)?/[!-~]*")
+_EMPTY_PART = re.compile(r"[?#;]([?#;]|$)")
+"""A query, fragment or parameters without content: a URL is written without them."""
 _LOOPBACK = re.compile(r"^(localhost|127(\.\d{1,3}){3}|0\.0\.0\.0|::1)$")
 
 
@@ -36,11 +39,16 @@ def _absolute(result: Result, base_url: str) -> Result:
         return result
     if _API_PATH.match(result.url):
         return dataclasses.replace(result, url=base_url.rstrip("/") + result.url)
-    url = urljoin(base_url, result.url)
+    url = result.url if _is_whole(result.url) else urljoin(base_url, result.url)
     parts = urlsplit(url)
     if is_internal(url) and parts.netloc != urlsplit(base_url).netloc and _GATEWAY_PATH.search(parts.path):
         url = urljoin(base_url, parts._replace(scheme="", netloc="").geturl())
     return result if url == result.url else dataclasses.replace(result, url=url)
+
+
+def _is_whole(url: str) -> bool:
+    """Return whether a URL is absolute and would be joined to any other as it is, which takes twenty times as long."""
+    return _ABSOLUTE.fullmatch(url) is not None and _EMPTY_PART.search(url) is None
 
 
 def _dated(result: Result) -> Result:

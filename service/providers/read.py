@@ -273,7 +273,7 @@ def percent(value: Any, *, fraction: bool = False) -> int | None:
 
 def number(value: Any) -> float | None:
     """Return a finite amount: ``320`` or ``"320"``."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
+    if value is None or isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     try:
         amount = float(value)
@@ -313,7 +313,7 @@ def link(value: Any, *, relative: bool = True) -> str | None:
     text = storable(value[: MAX_BODY + 1]).strip()
     if text[:5].lower() == "data:":
         return text if is_output(text) else None
-    if len(text) > MAX_URL or any(character.isspace() for character in text):
+    if len(text) > MAX_URL or len(text.split(maxsplit=1)) > 1:
         return None
     return text if is_output(text) and (relative or "://" in text[:8]) else None
 

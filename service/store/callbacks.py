@@ -47,7 +47,7 @@ def _receiving(insert: Callable[[Table], Any]) -> Any:
     renewed = {
         "headers": new.headers,  # with them the signature
         "received_at": new.received_at,
-        "due_at": new.due_at,
+        "due_at": new.received_at,  # the due time of a new row may be the lease of its first claim
         "decision": null(),
         "decided_at": null(),
         "attempts": literal(0),
@@ -58,14 +58,14 @@ def _receiving(insert: Callable[[Table], Any]) -> Any:
             "copies": callbacks.c.copies + new.copies,
             **{name: case((again, value), else_=callbacks.c[name]) for name, value in renewed.items()},
         },
-    )
+    ).returning(callbacks.c.id)
 
 
 _RECEIVE = Prepared(insert_for(_receiving))
 
 
-async def receive(connection: AsyncConnection, received: Sequence[Received]) -> list[None]:
-    """Insert callbacks. A copy is counted; it is processed again if the first one was not used."""
+async def receive(connection: AsyncConnection, received: Sequence[Received]) -> list[bool]:
+    """Insert callbacks; return for each whether it is new. A copy is counted; it is processed again if the first one was not used."""
     rows: dict[tuple[UUID, bytes], dict[str, Any]] = {}
     for callback in received:
         key = (callback.submission_id, callback.dedupe_key)
@@ -73,8 +73,8 @@ async def receive(connection: AsyncConnection, received: Sequence[Received]) -> 
             rows[key]["copies"] += callback.copies
         else:
             rows[key] = row_of_value(callback)
-    await _RECEIVE.many(connection, list(rows.values()))
-    return [None] * len(received)
+    stored = {row.id for row in await _RECEIVE.rows_of_many(connection, list(rows.values()))}
+    return [callback.id in stored for callback in received]
 
 
 async def decided(connection: AsyncConnection, decision: str, *, most: int) -> list[Received]:

@@ -222,14 +222,14 @@ def _settle(table: Table, names: str) -> Any:
     )
 
 
-_SETTLE_CALLBACKS = Prepared(_settle(callbacks, "decision detail decided_at due_at upstream"))
+_SETTLE_CALLBACKS = Prepared(
+    _settle(callbacks, "decision detail decided_at due_at upstream").where(callbacks.c.decision.is_(None))
+)
 _SETTLE_MESSAGES = Prepared(
     _settle(webhook_messages, "state delivered_at last_status last_error due_at schedule_from").where(
         webhook_messages.c.state == "pending"
     )
 )
-
-
 _CLAIM_ERASURES = (
     update(erasures)
     .where(erasures.c.request_id == bindparam("of_request"), erasures.c.due_at <= bindparam("now"))

@@ -23,7 +23,7 @@ from tests.browser.chromium import LIMIT
 pytestmark = [pytest.mark.long, pytest.mark.xdist_group("browser")]
 
 RAN = "/ran"
-_CODE = f"try {{ new Image().src = '{RAN}?' + document.cookie; }} catch (e) {{}} fetch('{RAN}').catch(() => 0);"
+_CODE = f"let c = 'none'; try {{ c = document.cookie }} catch (e) {{}} fetch('{RAN}?' + c).catch(() => 0);"
 _WORKER = f"fetch('{RAN}').catch(() => 0);"
 _PACKED = base64.b64encode(f"<script>{_CODE}</script>".encode()).decode()
 FILES = {
@@ -104,12 +104,10 @@ def kept(stage: Stage) -> dict[str, dict[str, str]]:
 def replaced(stage: Stage, content: bytes) -> dict[str, str]:
     task = finished(stage)
     with contextlib.closing(sqlite3.connect(stage.folder / "dovecote.db", timeout=30)) as database, database:
-        [(name,)] = database.execute("SELECT object FROM assets WHERE task_id = ?", (task.replace("-", ""),))
-        database.execute(
-            "UPDATE assets SET size = ?, sha256 = ?, media_type = ? WHERE object = ?",
-            (len(content), hashlib.sha256(content).hexdigest(), sniff(content), name),
-        )
-    (stage.folder / "kept" / name).write_bytes(content)
+        facts = (len(content), hashlib.sha256(content).hexdigest(), sniff(content))
+        replacing = "UPDATE assets SET size = ?, sha256 = ?, media_type = ? WHERE task_id = ? RETURNING object"
+        for (name,) in database.execute(replacing, (*facts, task.replace("-", ""))).fetchall():
+            (stage.folder / "kept" / name).write_bytes(content)
     path = f"{stage.dovecote.url}/v1/tasks/{task}/results/0"
     return {"content": f"{path}/content", "link": httpx.get(f"{path}/link").json()["url"]}
 
@@ -125,7 +123,7 @@ def finished(stage: Stage) -> str:
 
 
 def is_kept(task: dict[str, Any]) -> bool:
-    return any(each["kept"] == "kept" for each in task["results"] or ())
+    return bool(task["results"]) and all(each["kept"] == "kept" for each in task["results"])
 
 
 @pytest.mark.parametrize("name", sorted(set(FILES) - {"document"}))  # headless Chromium shows no PDF
@@ -134,7 +132,7 @@ def test_script_runs_and_is_noticed_without_the_headers(visitor: Visitor, name: 
     visitor.context.route(url, serving(FILES[name], kind))
     visitor.show(url, embedded=name in {"script", "drawing-with-a-page"}, until_noticed=True)
     assert visitor.ran
-    assert "secret" in visitor.ran[0] or "document.cookie" not in FILES[name]
+    assert any("secret" in url for url in visitor.ran) or "document.cookie" not in FILES[name]
 
 
 def serving(content: str, kind: str) -> Callable[[Route], None]:

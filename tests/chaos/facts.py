@@ -68,7 +68,7 @@ class Facts:
 
 async def read_facts(database_url: str, evidence: Path, objects: Path, *, settled: bool = True) -> Facts:
     """Read the evidence and the database."""
-    database = Database(database_url)
+    database = Database(database_url, command_timeout=None)  # a busy machine is only slow
     try:
         async with database.reading() as connection:
 

@@ -17,7 +17,8 @@ from tests.chaos.launch import LEASE
 from tests.chaos.outside import Hooks
 from tests.support.database_proxy import Proxy
 
-PAST_LEASE: Final = (LEASE + 1.0, LEASE + 5.0)
+PAST_LEASE: Final = (LEASE + 2.0, LEASE + 10.0)
+"""So long that another process claims the rows, and completes its work, before the frozen one goes on."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -253,6 +254,8 @@ class Sort:
     target: str = ""
     """Which processes it hits: web, workers or servers."""
     only: Kind | None = None
+    often: int = 1
+    """How often it comes before every other sort has come once."""
     group: str = ""
     """Two faults of one group never come at once: each needs what the other takes away."""
 
@@ -262,7 +265,7 @@ SORTS: Final[Mapping[str, Sort]] = {
     "kill-worker": Sort(killed, (0.2, 4.0), "workers"),
     "restart": Sort(restarted, (0.0, 1.0), "servers"),
     "freeze-web": Sort(frozen, (2.0, 9.0), "web", "postgresql"),
-    "freeze-worker": Sort(frozen, PAST_LEASE, "workers"),
+    "freeze-worker": Sort(frozen, PAST_LEASE, "workers", often=2),
     "clock": Sort(clock_wrong, (4.0, 10.0), "servers"),
     "crash-database": Sort(database_crashed, (0.5, 4.0), only="postgresql", group="database"),
     "freeze-database": Sort(database_frozen, (3.0, 8.0), only="postgresql", group="database"),
@@ -298,13 +301,14 @@ def missing(installation: Installation) -> dict[str, str]:
 
 
 def schedule(kind: Kind, chance: random.Random, seconds: float, *, every: float, skip: Mapping[str, str]) -> list[Planned]:  # fmt: skip
-    """Plan the faults of a round: each sort comes before one comes twice.
+    """Plan the faults of a round: each sort has come before one comes again.
 
     :param seconds: the length of the load
     :param every: seconds from one fault to the next, on average
     :param skip: the sorts that cannot be made
     """
     usable = [name for name, sort in SORTS.items() if sort.only in (None, kind) and name not in skip]
+    usable = [name for name in usable for _ in range(SORTS[name].often)]
     planned: list[Planned] = []
     at, deck = chance.uniform(1.0, 3.0), []
     while at < seconds:

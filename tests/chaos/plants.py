@@ -1,15 +1,23 @@
 """Bugs that chaos must find. They are patched into a started server, and none of this is in ``service/``."""
 
 import asyncio
+import contextlib
 import dataclasses
 import importlib
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from sqlalchemy import bindparam, update
 
 THAWED_AFTER = 2.0
 """Seconds longer than a submit may take, after which the planted bug takes its process for one that was frozen."""
+SKIPPED_EVERY = 400
+"""One of so many transactions is rolled back."""
+
+
+class _SkippedError(Exception):
+    """Ends a transaction without its commit."""
 
 
 def early_acknowledgement() -> None:
@@ -58,22 +66,39 @@ def double_submission() -> None:
     send: Any = importlib.import_module("service.flows.submission.send")
     once = send._send
 
-    async def planted(context: Any, handover: Any) -> Any:
+    async def planted(context: Any, handover: Any, *more: Any) -> Any:
         began = context.monotonic()
         try:
-            return await once(context, handover)
+            return await once(context, handover, *more)
         finally:
             timeout = handover.dialect.facts.read_timeout(handover.task.operation)
             if context.monotonic() - began > timeout + THAWED_AFTER:
-                await once(context, dataclasses.replace(handover, claimed_at=context.monotonic()))
+                await once(context, dataclasses.replace(handover, claimed_at=context.monotonic()), *more)
 
     send._send = planted
+
+
+def skipped_commit() -> None:
+    """Roll back one of many transactions, and report it as committed."""
+    database: Any = importlib.import_module("service.store.database").Database
+    writing, numbers = database.writing, itertools.count(1)
+
+    @contextlib.asynccontextmanager
+    async def planted(self: Any, **more: Any) -> AsyncIterator[Any]:
+        with contextlib.suppress(_SkippedError):
+            async with writing(self, **more) as connection:
+                yield connection
+                if next(numbers) % SKIPPED_EVERY == 0:
+                    raise _SkippedError
+
+    database.writing = planted
 
 
 PLANTS: dict[str, Callable[[], None]] = {
     "early-acknowledgement": early_acknowledgement,
     "lost-lease-check": lost_lease_check,
     "double-submission": double_submission,
+    "skipped-commit": skipped_commit,
 }
 
 

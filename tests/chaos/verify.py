@@ -3,6 +3,7 @@
 import base64
 import datetime as dt
 import hashlib
+import itertools
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,12 +20,17 @@ from service.sandbox.files import FILES
 from service.sandbox.served_files import content
 from tests.chaos.evidence import Accepted, Arrived, Called, Fault, Job, Reading, Refused, Seen
 from tests.chaos.facts import Facts, Row
+from tests.chaos.launch import LEASE
 from tests.chaos.load import CALLBACK_SECRET
 from tests.chaos.truth import lies
 from tests.support.replay import owed, wrong_with
 
 ENDED: Final = frozenset({"succeeded", "failed", "cancelled", "expired"})
 _FAR: Final = 300.0
+MUST_SUCCEED: Final = 0.2
+"""Share of the tasks."""
+TOLERANCE: Final = 0.05
+"""Seconds by which two processes may measure one moment differently."""
 _WITH_COPIES: Final = ("results_kept after the end", "messages are owed")
 """What the stateful tests say of kept results, which they do not have."""
 
@@ -33,6 +39,13 @@ def no_error_of_the_server(facts: Facts) -> Iterator[str]:
     """Yield the answers that no client can handle."""
     for each in facts.of(Refused):
         yield f"{each.what} was answered {each.status}: {each.text}"
+
+
+def the_round_did_something(facts: Facts) -> Iterator[str]:
+    """Yield a round in which hardly a task succeeded: whatever it shows, it does not show that tasks survive faults."""
+    succeeded = sum(task["state"] == "succeeded" for task in facts.tasks.values())
+    if succeeded < len(facts.tasks) * MUST_SUCCEED:
+        yield f"only {succeeded} of {len(facts.tasks)} tasks succeeded"
 
 
 def acknowledged_submits_have_one_task(facts: Facts) -> Iterator[str]:
@@ -235,6 +248,24 @@ def invariants_hold(facts: Facts) -> Iterator[str]:
             yield f"task {kept.task.id}: messages are owed of events {wanted}, and made of {made}"
 
 
+def nothing_is_handled_twice_in_a_lease(facts: Facts) -> Iterator[str]:
+    """Yield messages of which an attempt began within the lease of another, before that had ended.
+
+    The times are those of the processes: they are compared until the first clock is wrong.
+    """
+    wrong_since = min((each.at for each in facts.of(Fault) if each.name == "clock"), default=math.inf)
+    for key, made in facts.attempts.items():
+        ordered = sorted(made, key=lambda each: each["attempt"])
+        for earlier, later in itertools.pairwise(ordered):
+            began, again = earlier["at"].timestamp(), later["at"].timestamp()
+            ended = began + earlier["duration_ms"] / 1000
+            if began < wrong_since and again < min(ended, began + LEASE) - TOLERANCE:
+                yield (
+                    f"message {key}: attempt {later['attempt']} began {again - began:.2f} s after attempt "
+                    f"{earlier['attempt']}, which took {ended - began:.2f} s"
+                )
+
+
 def histories_are_whole(facts: Facts) -> Iterator[str]:
     """Yield tasks whose history lacks a number, has one twice, or does not end with the task's."""
     for task_id, task in facts.tasks.items():
@@ -286,6 +317,7 @@ def sentences_are_true(facts: Facts) -> Iterator[str]:
 
 
 CHECKS: Final[tuple[Callable[[Facts], Iterator[str]], ...]] = (
+    the_round_did_something,
     no_error_of_the_server,
     acknowledged_submits_have_one_task,
     acknowledged_callbacks_are_stored,
@@ -294,6 +326,7 @@ CHECKS: Final[tuple[Callable[[Facts], Iterator[str]], ...]] = (
     every_task_ends,
     messages_arrive_and_agree,
     nothing_final_changes,
+    nothing_is_handled_twice_in_a_lease,
     invariants_hold,
     histories_are_whole,
     kept_results_are_whole,

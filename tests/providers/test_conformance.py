@@ -207,10 +207,14 @@ CONTENT_IS_THE_VERDICT = {
 end. Every other field may have any type. Of a job that runs these dialects report no end either."""
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.data())
-def test_wrong_types_end_no_task(data):
+@pytest.mark.parametrize("examples", [150, pytest.param(600, marks=pytest.mark.long)])
+def test_wrong_types_end_no_task(examples):
     """One field gets a value of another type. Nothing raises, and a running task does not end."""
+    slow = [HealthCheck.too_slow]
+    settings(max_examples=examples, deadline=None, suppress_health_check=slow)(given(st.data())(end_no_task))()
+
+
+def end_no_task(data):
     name, message = data.draw(st.sampled_from(MESSAGES))
     document, touched = message["body"], set()
     for _ in range(data.draw(st.integers(1, 3))):
@@ -464,10 +468,13 @@ def test_truncated_list_is_an_error(name):
         assert isinstance(recalled(name, Reply(200, {}, body[:end])), UpstreamError)
 
 
+@pytest.mark.parametrize("examples", [50, pytest.param(200, marks=pytest.mark.long)])
 @pytest.mark.parametrize("name", LISTS)
-@settings(max_examples=200, deadline=None)
-@given(st.data())
-def test_wrong_types_in_a_list_raise_no_foreign_error(name, data):
+def test_wrong_types_in_a_list_raise_no_foreign_error(name, examples):
+    settings(max_examples=examples, deadline=None)(given(st.just(name), st.data())(raise_no_foreign_error))()
+
+
+def raise_no_foreign_error(name, data):
     document = list_of(name)
     for _ in range(data.draw(st.integers(1, 3))):
         path = data.draw(st.sampled_from(paths_in(document)))

@@ -27,6 +27,7 @@ from service.flows.callbacks import process
 from service.flows.concurrency import TaskPool
 from service.flows.context import Context, upstreams_of
 from service.flows.retention import erase
+from service.flows.signals.handoff import Handoff
 from service.flows.submission import duplicates
 from service.flows.submission import run as submission_run
 from service.flows.submission.accept import accept
@@ -240,9 +241,31 @@ class World:
 
     async def work(self) -> None:
         """Run the journeys until nothing is due at this moment."""
-        while names := (await self._due()).journeys(self.clock()):
-            if not await self._round(names):
+        while names := list(dict.fromkeys([*(handed := self._handed()), *(await self._due()).journeys(self.clock())])):
+            if not await self._round(names) and not handed:
                 break
+
+    def hand_over(self) -> None:
+        """Make the process hand rows to its own journeys, as its worker does. No time passes on its monotonic clock."""
+        context = self.context
+        journeys, now = context.signals.journeys, context.monotonic()
+        context.monotonic = lambda: now
+        context.handed_tasks = Handoff(10, journeys["submit"], monotonic=context.monotonic)
+        context.handed_callbacks = Handoff(10, journeys["callbacks"], monotonic=context.monotonic)
+        context.handed_messages = Handoff(10, journeys["webhooks"], monotonic=context.monotonic)
+        for handoff in (context.handed_tasks, context.handed_callbacks, context.handed_messages):
+            handoff.start()
+            handoff.claimed(all_due=True)
+
+    def _handed(self) -> list[str]:
+        """Return the journeys for which rows wait in memory."""
+        context = self.context
+        handoffs = {
+            "submit": context.handed_tasks,
+            "callbacks": context.handed_callbacks,
+            "webhooks": context.handed_messages,
+        }
+        return [name for name, handoff in handoffs.items() if handoff.waiting()]
 
     async def _round(self, names: Sequence[str]) -> int:
         """Run these journeys once, and wait for what they started; return how much they found."""

@@ -21,6 +21,7 @@ from tests.chaos import verify
 from tests.chaos.evidence import Accepted, Arrived, Called, Evidence, Job, Reading, Record, Refused, Seen, read
 from tests.chaos.facts import Facts
 from tests.chaos.faults import SORTS, schedule
+from tests.chaos.launch import LEASE
 from tests.chaos.load import CALLBACK_SECRET
 from tests.chaos.rounds import Options, run
 from tests.chaos.truth import lies
@@ -134,6 +135,7 @@ PLANTED = {
         "for good, and became",
     ),
     "history with a hole": (facts(task={"sequence": 2}), "sequence 2 and events [1]"),
+    "round in which nothing worked": (facts(task={"state": "expired"}), "only 0 of 1 tasks succeeded"),
     "internal error": (facts(Refused(what="GET", status=500, text="")), "answered 500"),
 }
 
@@ -153,6 +155,30 @@ def test_second_paid_job_is_judged_by_the_policy_that_was_accepted(policy: str, 
     superseded = {"id": second, "task_id": TASK, "external_id": None, "outcome": "uncertain", "superseded_at": NOW}
     found = dataclasses.replace(found, submissions={**found.submissions, second: superseded})
     assert (verify.violations(found) == []) is clean, verify.violations(found)
+
+
+def attempt(number: int, after: float, seconds: float) -> dict[str, Any]:
+    at = dt.datetime.fromtimestamp(NOW + after, dt.UTC)
+    return {"attempt": number, "at": at, "duration_ms": int(seconds * 1000)}
+
+
+@pytest.mark.parametrize(
+    ("after", "clean"),
+    [
+        pytest.param(0.5, False, id="within the lease, before the end"),
+        pytest.param(1.1, True, id="after the end"),
+    ],
+)
+def test_two_attempts_within_one_lease_are_found(after: float, *, clean: bool) -> None:
+    made = [attempt(1, 0, 1.0), attempt(2, after, 0.1)]
+    found = dataclasses.replace(facts(message={"attempts": 2}), attempts={MESSAGE: made})
+    assert (verify.violations(found) == []) is clean, verify.violations(found)
+
+
+def test_attempt_of_a_process_that_was_frozen_past_its_lease_overlaps_with_the_next() -> None:
+    made = [attempt(1, 0, LEASE + 5), attempt(2, LEASE + 1, 0.1)]
+    found = dataclasses.replace(facts(message={"attempts": 2}), attempts={MESSAGE: made})
+    assert verify.violations(found) == []
 
 
 def reading(sentence: str, **more: Any) -> Reading:
@@ -215,6 +241,17 @@ async def test_short_round_is_clean(kind: Any, tmp_path: Path) -> None:
     assert outcome.violations == [], lines
     assert outcome.counts["accepted"] > 10
     assert outcome.counts["faults"] > 2
+
+
+@pytest.mark.long
+@pytest.mark.xdist_group("demo")
+@pytest.mark.parametrize("plant", ["double-submission", "lost-lease-check"])
+async def test_planted_bug_shows_under_the_fault_that_it_needs_alone(plant: str, tmp_path: Path) -> None:
+    """Without a frozen process the planted code does what the code does. A plant that broke everything would prove nothing."""
+    lines: list[str] = []
+    options = Options(seconds=10, every=5, deadline=12, plant=plant, only=("lose-notifications",))
+    outcome = await run("postgresql", 20, tmp_path, options, lines.append)
+    assert outcome.violations == [], lines
 
 
 @pytest.mark.long

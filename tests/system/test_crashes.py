@@ -60,11 +60,32 @@ async def task_of(world: World, prompt: str) -> Task:
     indirect=["database_url"],
 )
 async def test_crash_at_any_step_leads_to_one_payment(world: World, words: str) -> None:
+    await crash_at_each_step(world, words, hands_over=False)
+
+
+@pytest.mark.parametrize(
+    ("database_url", "words"),
+    [
+        *(("sqlite", words) for words in ("", "[cut]")),
+        *(pytest.param("sqlite", words, marks=pytest.mark.long) for words in WORDS if words not in {"", "[cut]"}),
+        *(pytest.param("postgresql", words, marks=pytest.mark.long) for words in WORDS),
+    ],
+    indirect=["database_url"],
+)
+async def test_crash_of_a_process_that_claims_rows_as_it_writes_them_leads_to_one_payment(
+    world: World, words: str
+) -> None:
+    await crash_at_each_step(world, words, hands_over=True)
+
+
+async def crash_at_each_step(world: World, words: str, *, hands_over: bool) -> None:
     healthy = world.context
     world.edge.hosts["receiver.test"] = httpx.ASGITransport((receiver := Receiver()).app)
     for last_step in itertools.count(1):
         prompt, crash_point = f"{words} a dove, until step {last_step}", CrashPoint(last_step)
         start_process(world, healthy, crash_point)
+        if hands_over:
+            world.hand_over()
         try:
             await live(world, prompt)
         except Crash:

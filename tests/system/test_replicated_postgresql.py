@@ -37,6 +37,9 @@ SCRIPT = Path(__file__).parents[2] / "deploy/ha/cluster.py"
 ANSWERED_WITHIN = 15.0
 """Seconds after the new primary accepts writes within which requests are answered again."""
 PROMOTED_WITHIN = 60.0
+HELD_BACK = 1.5
+"""Seconds for which the primary acknowledges what no replica gets."""
+IN_FLIGHT = 1.0
 SECRET = "callback-secret-of-the-tests"
 TASK = {"family": "runway", "operation": "text_to_video", "input": {"prompt": "[stuck] a dove", "duration": 5}}
 
@@ -114,7 +117,7 @@ class Load:
 
 
 @contextlib.asynccontextmanager
-async def relayed(folder: Path) -> AsyncIterator[tuple[Any, dict[str, list[Relay]]]]:
+async def relayed(folder: Path, *, synchronous: bool) -> AsyncIterator[tuple[Any, dict[str, list[Relay]]]]:
     """Yield a cluster that is not started yet, with relays before the PostgreSQL of each node and between it and etcd."""
     async with contextlib.AsyncExitStack() as stack:
         nodes, relays = [], {}
@@ -124,7 +127,7 @@ async def relayed(folder: Path) -> AsyncIterator[tuple[Any, dict[str, list[Relay
             to_etcd = await stack.enter_async_context(Relay.running(22389))
             relays[name] = [own, to_etcd]
             nodes.append(ha.Node(name, port, rest, own.port, to_etcd.port))
-        yield ha.Cluster(folder, ha.Layout(tuple(nodes), 22389, 22390, 25440)), relays
+        yield ha.Cluster(folder, ha.Layout(tuple(nodes), 22389, 22390, 25440), synchronous=synchronous), relays
 
 
 async def lost(url: str, load: Load) -> set[str]:
@@ -176,10 +179,11 @@ async def seconds_of(cluster: Any, relays: dict[str, list[Relay]], load: Load, f
     }
 
 
-@pytest.mark.skipif(bool(ha.missing()), reason=f"not installed: {', '.join(ha.missing())}; see deploy/ha/cluster.py")
-async def test_nothing_acknowledged_is_lost_when_the_primary_is_killed_frozen_or_cut_off(tmp_path: Path) -> None:
+@contextlib.asynccontextmanager
+async def under_load(tmp_path: Path, *, synchronous: bool) -> AsyncIterator[tuple[Any, dict[str, list[Relay]], Load]]:
+    """Yield a cluster with Dovecote and a load on it, whose first requests have been acknowledged."""
     folder = Path(tempfile.mkdtemp(prefix="dovecote-ha-", dir="/var/tmp"))
-    async with relayed(folder / "cluster") as (cluster, relays):
+    async with relayed(folder / "cluster", synchronous=synchronous) as (cluster, relays):
         await asyncio.to_thread(folder.chmod, 0o755)
         try:
             await asyncio.to_thread(cluster.start)
@@ -194,12 +198,47 @@ async def test_nothing_acknowledged_is_lost_when_the_primary_is_killed_frozen_or
                     async with load.running():
                         async with asyncio.timeout(LIMIT):
                             await load.both_after(0)
-                        for fault in ("killed", "frozen", "cut off"):
-                            measured = await seconds_of(cluster, relays, load, fault)
-                            sys.stdout.write(json.dumps(measured) + "\n")
-                    assert await lost(cluster.layout.proxied_url, load) == set()
-                    counts = {"tasks": len(load.tasks), "callbacks": len(load.callbacks), "refused": str(load.refused)}
-                    sys.stdout.write(json.dumps(counts) + "\n")
+                        yield cluster, relays, load
         finally:
             await asyncio.to_thread(cluster.stop)
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def report(load: Load, **more: object) -> None:
+    counts = {"tasks": len(load.tasks), "callbacks": len(load.callbacks), "refused": str(load.refused), **more}
+    sys.stdout.write(json.dumps(counts) + "\n")
+
+
+installed = pytest.mark.skipif(
+    bool(ha.missing()), reason=f"not installed: {', '.join(ha.missing())}; see deploy/ha/cluster.py"
+)
+
+
+@installed
+async def test_nothing_acknowledged_is_lost_when_the_primary_is_killed_frozen_or_cut_off(tmp_path: Path) -> None:
+    async with under_load(tmp_path, synchronous=True) as (cluster, relays, load):
+        for fault in ("killed", "frozen", "cut off"):
+            measured = await seconds_of(cluster, relays, load, fault)
+            sys.stdout.write(json.dumps(measured) + "\n")
+        assert await lost(cluster.layout.proxied_url, load) == set()
+        report(load)
+
+
+@installed
+async def test_without_synchronous_replication_only_what_no_replica_had_is_lost(tmp_path: Path) -> None:
+    """The replication is held back, and then the primary is lost, as when a machine dies behind a slow network."""
+    async with under_load(tmp_path, synchronous=False) as (cluster, relays, load):
+        old = await asyncio.to_thread(cluster.primary)
+        held_at = time.monotonic()
+        cluster.hold_replication(old)
+        async with asyncio.timeout(LIMIT):
+            # Acknowledged by the primary alone.
+            await load.both_after(held_at + HELD_BACK)
+        measured = await seconds_of(cluster, relays, load, "killed")
+        missing = await lost(cluster.layout.proxied_url, load)
+        acknowledged = load.tasks | load.callbacks
+        report(load, lost=len(missing), after_the_hold=sum(at > held_at for at in acknowledged.values()), **measured)
+        assert missing, "a replica had everything: the replication was not held back"
+        # What was on its way to the replicas when they were held back may be there or not.
+        assert min(acknowledged[each] for each in missing) > held_at - IN_FLIGHT
+        assert (await load.both_after(time.monotonic())) > held_at

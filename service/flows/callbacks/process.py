@@ -28,6 +28,7 @@ from service.providers.registry import DIALECTS
 from service.providers.wire import Callback
 from service.store import erasures as erasure_store
 from service.store import inbox, queue, submissions
+from service.store.callbacks import Received
 from service.store.database import StoreLocked, StoreUnavailable
 
 MAX_CLAIMED = 50
@@ -36,13 +37,36 @@ MAX_CLAIMED_AT_REST = 250
 """Callbacks of a round while no request waits: a backlog needs fewer commits then."""
 MAX_COMPLETED = 500
 
+Stored = Row[Any] | Received
+"""A stored callback: its row, or the value of which this process has made the row."""
+
 
 async def run_due(context: Context) -> int:
-    """Claim the callbacks that are due and apply them; return how many were claimed."""
+    """Apply the callbacks that were handed over and those that are due; return how many were claimed, or wait here still."""
+    most = MAX_CLAIMED if context.writers.requests_wait else MAX_CLAIMED_AT_REST
+    handed = context.handed_callbacks.take(most)
+    found: Sequence[Stored] = ()
+    try:
+        if len(handed) < most and context.handed_callbacks.needs_claim(len(handed)):
+            found = await _claim(context, most - len(handed))
+        await _process_all(context, [*(row for _, row in handed), *found])
+    except StoreUnavailable:
+        context.handed_callbacks.put_back(handed)
+        raise
+    return len(found) or len(context.handed_callbacks.waiting())
+
+
+async def _claim(context: Context, most: int) -> Sequence[Stored]:
+    """Claim stored callbacks that are due."""
     now = context.now()
     until = now + dt.timedelta(seconds=LEASE)
-    most = MAX_CLAIMED if context.writers.requests_wait else MAX_CLAIMED_AT_REST
-    claimed = await context.writers.journeys.run(queue.claim_rows, "callbacks", now=now, until=until, most=most)
+    rows = await context.writers.journeys.run(queue.claim_rows, "callbacks", now=now, until=until, most=most)
+    context.handed_callbacks.claimed(all_due=len(rows) < most)
+    return rows
+
+
+async def _process_all(context: Context, claimed: Sequence[Stored]) -> None:
+    """Process claimed callbacks in one transaction; if it cannot be written, each by itself."""
     if claimed:
         await _refresh_keys(context, claimed)
         try:
@@ -55,7 +79,6 @@ async def run_due(context: Context) -> int:
             log.exception("callbacks cannot be written in one transaction; each is written by itself")
             for row in claimed:
                 await _process_alone(context, row)
-    return len(claimed)
 
 
 async def complete_due(context: Context) -> int:
@@ -63,7 +86,7 @@ async def complete_due(context: Context) -> int:
     return await context.writers.journeys.run(inbox.complete, most=MAX_COMPLETED)
 
 
-async def _refresh_keys(context: Context, rows: Sequence[Row[Any]]) -> None:
+async def _refresh_keys(context: Context, rows: Sequence[Stored]) -> None:
     """Fetch the public keys that verify these callbacks, before the transaction: it contains no network call."""
     stale = {name for name, upstream in context.upstreams.items() if needs_keys(context, upstream)}
     if stale:
@@ -72,7 +95,7 @@ async def _refresh_keys(context: Context, rows: Sequence[Row[Any]]) -> None:
         await refresh(context, stale & {each.upstream for each in known.values()})
 
 
-async def _process_alone(context: Context, row: Row[Any]) -> None:
+async def _process_alone(context: Context, row: Stored) -> None:
     """Process one callback alone, so that an unwritable one does not affect others."""
     try:
         announce(context, await context.writers.journeys.run(_process, context, [row]))
@@ -86,7 +109,7 @@ async def _process_alone(context: Context, row: Row[Any]) -> None:
         await context.writers.journeys.run(queue.settle_callbacks, [_settlement(context, row, failed, (), None)])
 
 
-async def _process(connection: AsyncConnection, context: Context, rows: Sequence[Row[Any]]) -> list[Applied]:
+async def _process(connection: AsyncConnection, context: Context, rows: Sequence[Stored]) -> list[Applied]:
     """Read claimed callbacks and apply them, with the decision on each, in one transaction."""
     known = await submissions.by_id(connection, [row.submission_id for row in rows])
     read = [
@@ -95,7 +118,7 @@ async def _process(connection: AsyncConnection, context: Context, rows: Sequence
         )
         for row in rows
     ]
-    outcomes = iter(await apply(context, connection, [change for each in read for change in each.changes]))
+    outcomes = iter(await _apply(connection, context, read))
     hastened = [
         known[row.submission_id].task_id
         for row, each in zip(rows, read, strict=True)
@@ -133,8 +156,12 @@ async def _process(connection: AsyncConnection, context: Context, rows: Sequence
     return applied
 
 
+async def _apply(connection: AsyncConnection, context: Context, read: Sequence["_Read"]) -> list[Applied]:
+    return await apply(context, connection, [change for each in read for change in each.changes], hands_over=True)
+
+
 async def _forget(
-    connection: AsyncConnection, rows: Sequence[Row[Any]], known: Mapping[UUID, Submission], applied: Sequence[Applied]
+    connection: AsyncConnection, rows: Sequence[Stored], known: Mapping[UUID, Submission], applied: Sequence[Applied]
 ) -> None:
     """Remove the content of callbacks about tasks that are erased, or that retention has removed."""
     locked = {each.task.id: each.task for each in applied if each.task is not None}
@@ -151,7 +178,7 @@ async def _forget(
     await erasure_store.empty_callbacks(connection, found)
 
 
-def _trace(context: Context, row: Row[Any], decision: str | None, applied: Sequence[Applied]) -> None:
+def _trace(context: Context, row: Stored, decision: str | None, applied: Sequence[Applied]) -> None:
     """Record a callback from its arrival until its decision."""
     task = next((each.task for each in applied if each.task is not None), None)
     if context.traces is not None and task is not None and task.traceparent is not None:
@@ -171,7 +198,7 @@ class _Read:
     """Whether the job is done and its output is missing: a poll is to bring it."""
 
 
-def _read(context: Context, row: Row[Any], submission: Submission | None) -> _Read:
+def _read(context: Context, row: Stored, submission: Submission | None) -> _Read:
     dialect = None if submission is None else DIALECTS.get(submission.dialect)
     if submission is None or dialect is None:
         log.warning("callback of an unknown submission kept callback=%s submission=%s", row.id, row.submission_id)
@@ -230,7 +257,7 @@ def _confirms(upstream: Upstream) -> bool:
     return upstream.settings.callbacks == "confirm" or (upstream.fetches_keys and upstream.callback_key is None)
 
 
-def _forged(context: Context, row: Row[Any], upstream: Upstream | None) -> _Read:
+def _forged(context: Context, row: Stored, upstream: Upstream | None) -> _Read:
     """Return the decision on a wrong signature. Public keys are fetched once more before it counts: they may have changed."""
     if upstream is not None and upstream.fetches_keys and row.attempts == 1:
         read_at = upstream.public_keys.read_at
@@ -245,7 +272,7 @@ def _change(submission: Submission, update: Update) -> StatusReported:
 
 
 def _settlement(
-    context: Context, row: Row[Any], read: _Read, applied: Sequence[Applied], submission: Submission | None
+    context: Context, row: Stored, read: _Read, applied: Sequence[Applied], submission: Submission | None
 ) -> dict[str, Any]:
     now = context.now()
     decision, detail, due = read.decision, read.detail, None

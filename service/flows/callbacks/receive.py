@@ -7,6 +7,7 @@ from uuid import UUID
 
 from service.domain.compression import TooLarge, is_packed, unpack
 from service.domain.redaction import Redactor
+from service.domain.schedules import claimed_as_written
 from service.flows.context import Context, log
 from service.providers.signatures import SIGNATURE_HEADERS
 from service.store import callbacks as callback_store
@@ -14,6 +15,9 @@ from service.store.callbacks import Received
 
 MAX_UNPACKED = 8 * 1024 * 1024
 """Bytes of an unpacked body that are searched for tokens."""
+
+MAX_HANDED = 64 * 1024
+"""Bytes of a body that waits in memory until it is processed. A larger one is read back from the database."""
 
 KEPT_HEADERS = frozenset({"content-encoding", "content-type", "user-agent", "date"})
 """Headers that are kept beside those of signatures, which are verified later. Credentials, cookies and addresses are not."""
@@ -51,10 +55,16 @@ async def store_callback(
         received_at=now,
         due_at=now,
     )
-    await context.writers.requests.batch(callback_store.receive, received)
+    is_claimed = len(body) <= MAX_HANDED and context.handed_callbacks.admits()
+    if is_claimed:
+        received = claimed_as_written(received, at=now)
+    is_new = await context.writers.requests.batch(callback_store.receive, received)
     context.metrics.callbacks_stored.inc()
     log.info("callback stored callback=%s submission=%s bytes=%d", received.id, submission_id, len(body))
-    context.signals.wake("callbacks")
+    if is_claimed and is_new:
+        context.handed_callbacks.put(received)
+    else:
+        context.signals.wake("callbacks")
 
 
 def unpacked_size(headers: Mapping[str, str], body: bytes) -> int:

@@ -1,12 +1,14 @@
 """Accept a client's request: make its task, or find the task that the same request has made before."""
 
 import asyncio
+import dataclasses
 import datetime as dt
 import functools
 from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
+from service.domain.schedules import claimed_as_written
 from service.domain.task import Task
 from service.domain.uploads import Upload
 from service.domain.validation import Invalid, Mistake
@@ -76,13 +78,28 @@ async def accept(
         await _keep_uploads(context, task, uploads)
     if not task.adopted:
         task = await warned(context, task)
-    accepted = await (adopt(context, task) if task.adopted else context.writers.requests.batch(task_store.accept, task))
+    accepted = await (adopt(context, task) if task.adopted else _store(context, task))
     if accepted.new:
         context.metrics.accepted.labels(task.family, task.operation).inc()
-        context.signals.wake("poll" if task.adopted else "submit")
+        if task.adopted:
+            context.signals.wake("poll")
     elif _has_key(accepted.task, idempotency_key) and not _is_same(accepted.task, task):
         raise KeyReused(accepted.task)
     return accepted
+
+
+async def _store(context: Context, task: Task) -> task_store.Accepted:
+    """Store a task, and hand it to the journey of this process; where there is none, or others are due, wake the journeys."""
+    is_claimed = context.handed_tasks.admits()
+    written = claimed_as_written(task, at=task.created_at) if is_claimed else task
+    accepted = await context.writers.requests.batch(task_store.accept, written)
+    if not accepted.new:
+        return accepted
+    if not is_claimed:
+        context.signals.wake("submit")
+        return accepted
+    context.handed_tasks.put(accepted.task)
+    return dataclasses.replace(accepted, task=task_store.stored(task))
 
 
 async def preview(context: Context, request: Any, *, client: str, large: bool = False) -> Task:

@@ -61,13 +61,11 @@ class Round:
 
 
 async def run_due(context: Context, pool: TaskPool) -> int:
-    """Claim the tasks that are due or whose turn it is, and start to send them; return how many were claimed."""
+    """Start to send the tasks that were handed over, are due, or whose turn it is; return how many were claimed or wait here."""
     room = min(pool.free, MAX_PLANNED)
     if not room:
         return 0
-    now, claimed_at = context.now(), context.monotonic()
-    until = now + dt.timedelta(seconds=LEASE)
-    claimed = await context.writers.journeys.run(queue.claim_tasks, "submit", now=now, until=until, most=room)
+    claimed, found, claimed_at = await _take(context, room)
     planned = Round(claimed, room, claimed_at)
     try:
         if not claimed and not await _read_waited_for(context):
@@ -91,7 +89,30 @@ async def run_due(context: Context, pool: TaskPool) -> int:
         pool.start(serve(context, handover))
     if planned.again_in is not None:
         asyncio.get_running_loop().call_later(planned.again_in, context.signals.journeys["submit"].set)
-    return len(claimed) + planned.taken
+    return found + planned.taken or len(context.handed_tasks.waiting())
+
+
+async def _take(context: Context, room: int) -> tuple[list[Task], int, float]:
+    """Return the tasks that were handed over and those that are due, how many of them were due, and when the first was claimed."""
+    handed = context.handed_tasks.take(room)
+    claimed_at = handed[0][0] if handed else context.monotonic()
+    found: list[Task] = []
+    if len(handed) < room and context.handed_tasks.needs_claim(len(handed)):
+        try:
+            found = await _claim(context, room - len(handed))
+        except StoreUnavailable:
+            context.handed_tasks.put_back(handed)
+            raise
+    return [*(task for _, task in handed), *found], len(found), claimed_at
+
+
+async def _claim(context: Context, most: int) -> list[Task]:
+    """Claim tasks that are due."""
+    now = context.now()
+    until = now + dt.timedelta(seconds=LEASE)
+    claimed = await context.writers.journeys.run(queue.claim_tasks, "submit", now=now, until=until, most=most)
+    context.handed_tasks.claimed(all_due=len(claimed) < most)
+    return claimed
 
 
 async def _read_waited_for(context: Context) -> set[str]:

@@ -11,29 +11,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.domain.operator_events import ENDPOINT_DISABLED, MESSAGES_EXHAUSTED, OPERATOR_TYPES, Occurrence
 from service.domain.schedules import FAILING_LONG, UNWATCHED, next_delivery
 from service.domain.webhook_events import TEST
-from service.domain.webhook_secret import SecretVersion
 from service.flows.context import Context
+from service.flows.webhooks.claimed import Claimed
 from service.flows.webhooks.operator import announce
 from service.store import queue
 from service.store.webhooks import attempts as attempt_store
 from service.store.webhooks import endpoints
 from service.store.webhooks.attempts import Delivery
-from service.store.webhooks.endpoints import Endpoint, Health
+from service.store.webhooks.endpoints import Health
 from service.store.webhooks.messages import Message
 
 SUCCESSES = range(200, 300)
 """Statuses by which a receiver accepts a message."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Claimed:
-    """A message that this process holds until its lease ends."""
-
-    message: Message
-    endpoint: Endpoint | None = None
-    """The endpoint of the message; None when it goes to a ``callback_url``, or when the endpoint was deleted."""
-    secret: SecretVersion | None = None
-    """Which secret of the client signs; None: the endpoint's own."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

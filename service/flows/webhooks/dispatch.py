@@ -15,7 +15,8 @@ from service.domain.webhook_events import TEST
 from service.domain.webhook_secret import SecretVersion, valid_secrets
 from service.flows.concurrency import TaskPool
 from service.flows.context import Context, log
-from service.flows.webhooks.attempt import SUCCESSES, Attempt, Claimed, settle, settlement_after
+from service.flows.webhooks.attempt import SUCCESSES, Attempt, settle, settlement_after
+from service.flows.webhooks.claimed import Claimed
 from service.flows.webhooks.signing import signed_request
 from service.http.client import Answer, post_briefly
 from service.http.ssrf.guard import ForbiddenAddress, forbidden
@@ -40,17 +41,29 @@ _NO_ADDRESS = (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError)
 
 
 async def run_due(context: Context, pool: TaskPool) -> int:
-    """Claim the messages that are due, start to deliver them, and return how many were claimed."""
+    """Start to deliver the messages that were handed over and those that are due; return how many were claimed."""
+    handed = _deliver_handed(context, pool)
     free = min(pool.free, MAX_CONCURRENT)
-    if not free:
+    if not free or not context.handed_messages.needs_claim(handed):
         return 0
     now, claimed_at = context.now(), context.monotonic()
     until, slots = now + dt.timedelta(seconds=LEASE), context.destination_slots
     claimed = await context.writers.journeys.run(_claim, now=now, until=until, most=free, slots=slots)
+    context.handed_messages.claimed(all_due=not claimed)
     for each in claimed:
         slots.acquire(destination_of(each.message))
         pool.start(deliver(context, each, claimed_at=claimed_at))
     return len(claimed)
+
+
+def _deliver_handed(context: Context, pool: TaskPool) -> int:
+    """Start to deliver the messages that this process has claimed as it wrote them; return how many."""
+    handed = context.handed_messages.take(min(pool.free, MAX_CONCURRENT))
+    waiting = [each for each in handed if not context.destination_slots.try_acquire(destination_of(each[1].message))]
+    for came, claimed in (each for each in handed if each not in waiting):
+        pool.start(deliver(context, claimed, claimed_at=came))
+    context.handed_messages.put_back(waiting)
+    return len(handed) - len(waiting)
 
 
 async def _claim(

@@ -14,7 +14,7 @@ from service.domain.schedules import LEASE
 from service.domain.validation import Invalid, Mistake, Schema
 from service.domain.webhook_events import TEST, TYPES
 from service.flows.context import Context
-from service.flows.webhooks.attempt import Claimed
+from service.flows.webhooks.claimed import Claimed
 from service.flows.webhooks.dispatch import deliver
 from service.flows.webhooks.enqueue import endpoint_destination
 from service.flows.webhooks.formats import DOVECOTE, FORMATS

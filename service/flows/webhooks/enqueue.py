@@ -12,6 +12,7 @@ from service.domain.kept import pending
 from service.domain.task import Task
 from service.domain.webhook_events import ENDS, LATE, PROGRESS, RESULTS_KEPT, callback_url_wants, endpoint_wants
 from service.flows.context import Context
+from service.flows.webhooks.claimed import Claimed, claim_new
 from service.flows.webhooks.formats import DOVECOTE
 from service.flows.webhooks.payload import payload_of
 from service.store.webhooks import endpoints
@@ -34,27 +35,50 @@ class Change:
     """The number of the change's event. The task is ahead of it where a settlement follows in the same transaction."""
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Enqueued:
+    """The messages about some changes."""
+
+    due: frozenset[UUID] = frozenset()
+    """The tasks with a message that is due now."""
+    claimed: Sequence[Claimed] = ()
+    """Messages that this process has claimed. After the commit they are handed over."""
+
+
 async def enqueue(
-    context: Context, connection: AsyncConnection, changes: Sequence[Change], now: dt.datetime
-) -> set[UUID]:
-    """Write the messages about some changes and return the ids of their tasks.
+    context: Context,
+    connection: AsyncConnection,
+    changes: Sequence[Change],
+    now: dt.datetime,
+    *,
+    hands_over: bool = False,
+) -> Enqueued:
+    """Write the messages about some changes.
 
     The endpoints of the clients are read once. A change without a receiver writes nothing.
+
+    :param hands_over: whether the caller hands over the messages that are claimed as they are written
     """
     if not changes:
-        return set()
+        return Enqueued()
     enabled: dict[str, list[Endpoint]] = {}
     for endpoint in await endpoints.enabled_of(connection, {each.task.client for each in changes}):
         enabled.setdefault(endpoint.client, []).append(endpoint)
     messages = [
         message for each in changes for message in _messages(context, each, enabled.get(each.task.client, ()), now)
     ]
+    claimed: list[Claimed] = []
+    if hands_over:
+        receivers = [endpoint for each in enabled.values() for endpoint in each]
+        messages, claimed = await claim_new(context, connection, messages, receivers)
     await message_store.insert(connection, [message for message in messages if message.type != PROGRESS])
     ended = {each.task.id for each in changes if each.type in ENDS and _wants_progress(each.task, enabled)}
     latest = {(each.task_id, each.destination): each for each in messages if each.type == PROGRESS}
     progress = [message for message in latest.values() if message.task_id not in ended]
     await message_store.insert_progress(connection, progress, ended=sorted(ended))
-    return {message.task_id for message in messages if message.task_id is not None}
+    ours = {each.message.id for each in claimed}
+    due = {message.task_id for message in messages if message.task_id is not None and message.id not in ours}
+    return Enqueued(frozenset(due), claimed)
 
 
 def _messages(context: Context, change: Change, enabled: Collection[Endpoint], now: dt.datetime) -> Iterator[Message]:

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.domain.flows import FLOWS, Flow
 from service.domain.operator_events import WORKER_MISSING, Occurrence
 from service.flows.context import Context, log
-from service.flows.webhooks.attempt import Claimed
+from service.flows.webhooks.claimed import Claimed
 from service.flows.webhooks.dispatch import deliver
 from service.flows.webhooks.operator import announce, others_ended
 from service.store import health

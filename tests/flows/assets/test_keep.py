@@ -1,6 +1,7 @@
 """Kept results: in the end each file is kept with the right hash, or lost with the reason; the outcome never changes."""
 
 import datetime as dt
+import zlib
 from collections.abc import AsyncIterator
 
 import httpx
@@ -8,9 +9,9 @@ import orjson
 import pytest
 
 from service.domain.kept import GONE_FOR
-from service.domain.task import State
+from service.domain.task import Result, State
 from service.object_errors import StorageError, StorageFull
-from tests.support.kept_results import assets_of, finished, keeping, names, sha256, stored
+from tests.support.kept_results import Files, assets_of, ended_with, finished, keeping, names, sha256, stored
 from tests.support.world import World
 
 HOUR = 3600.0
@@ -110,6 +111,29 @@ async def test_file_beyond_the_limit_is_lost_at_once(database_url: str, prompt: 
         assert result.kept.state == "lost"
         assert "limit of 1000000" in (result.kept.lost_because or "")
         assert await names(world) == []
+
+
+async def test_file_that_unpacks_beyond_the_limit_is_lost_and_takes_little_memory(database_url: str) -> None:
+    packer = zlib.compressobj(wbits=31)
+    packed = b"".join([*(packer.compress(bytes(2**20)) for _ in range(64)), packer.flush()])
+    answered: list[int] = []
+
+    def bomb(_: httpx.Request) -> httpx.Response:
+        async def body() -> AsyncIterator[bytes]:
+            for start in range(0, len(packed), 1000):
+                answered.append(start)
+                yield packed[start : start + 1000]
+
+        return httpx.Response(200, headers={"Content-Encoding": "gzip"}, content=body())
+
+    async with keeping(database_url, DOVECOTE_RESULTS__MAX_FILE="3000000") as world:
+        world.edge.hosts["cdn.test"] = Files({"/file": bomb})
+        task = await ended_with(world, Result("video", "http://cdn.test/file"))
+        [result] = task.results
+        assert result.kept is not None
+        assert (result.kept.state, result.kept.lost_because) == ("lost", "it has more bytes than the limit of 3000000")
+        assert await names(world) == []
+    assert len(answered) < 20  # of 66: the rest was not fetched
 
 
 async def test_storage_that_fails_is_tried_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
