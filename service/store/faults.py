@@ -98,10 +98,11 @@ _BY_POOLER: Final[Mapping[str, Fault]] = {
     ),
 }
 """By words of PgBouncer's: it gives most of its errors the same SQLSTATE, and ends the connection with them."""
+SQLITE_DISK_FULL: Final = Fault("the disk with the database is full", "free space on it", UNAVAILABLE)
 _BY_SQLITE: Final[Mapping[int, Fault]] = {
     sqlite3.SQLITE_BUSY: Fault("the database file is locked by another program", "end that program", UNAVAILABLE),
     sqlite3.SQLITE_LOCKED: Fault("the database file is locked", "end the program that holds the lock", UNAVAILABLE),
-    sqlite3.SQLITE_FULL: Fault("the disk with the database is full", "free space on it", UNAVAILABLE),
+    sqlite3.SQLITE_FULL: SQLITE_DISK_FULL,
     sqlite3.SQLITE_READONLY: Fault(
         "the database file cannot be written",
         "check its owner, its permissions and the mount (a volume of another user?)",

@@ -21,7 +21,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.store import faults
+from service.store import faults, sqlite_space
 from service.store.database import (
     Database,
     StoreBusy,
@@ -293,12 +293,23 @@ class _CommitLoop:
             raise
         except Exception as error:  # noqa: BLE001 - the callers get it, whatever it is
             locked = isinstance(error, StoreLocked)
+            if isinstance(error, StoreUnavailable) and error.fault is faults.SQLITE_DISK_FULL:
+                await self._empty_log()
             if len(writes) == 1 or (out_of_reach(error) and not locked):
                 _fail(writes, error)
                 return
             log.warning("batch refused; committing each write alone writes=%d error=%s", len(writes), _name(error))
             for write in writes:
                 await self._commit([write], lock_timeout=LOCK_TIMEOUT_ALONE if locked else lock_timeout)
+
+    async def _empty_log(self) -> None:
+        """Write SQLite's log into its file, and empty it: it may be what fills the disk. SQLite does so after commits only."""
+        try:
+            emptied = await sqlite_space.empty_log(self._database)
+        except Exception as error:  # noqa: BLE001 - it is tried again with the next write that finds no space
+            log.warning("log of the database not emptied error=%s", _name(error))
+        else:
+            log.info("log of the database emptied=%s", emptied)
 
     async def _write(self, writes: list[_Write], lock_timeout: float | None) -> None:
         for _ in range(MAX_TRIES - 1):

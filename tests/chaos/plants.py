@@ -12,7 +12,7 @@ from sqlalchemy import bindparam, update
 
 THAWED_AFTER = 2.0
 """Seconds longer than a submit may take, after which the planted bug takes its process for one that was frozen."""
-SKIPPED_EVERY = 400
+SKIPPED_EVERY = 60
 """One of so many transactions is rolled back."""
 
 

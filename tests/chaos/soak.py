@@ -98,7 +98,7 @@ async def soak(
             await asyncio.wait({sampling})
         wrong = list(_wrong(evidence, around, settled=settled))
     faults = collections.Counter(each.name for each in evidence.of(Fault) if each.event.startswith("begins"))
-    return Result(samples=samples, wrong=wrong, tasks=len(evidence.of(Accepted)), faults=faults)
+    return Result(samples=samples, wrong=wrong, tasks=len(evidence.of(Accepted)), faults=dict(faults))
 
 
 async def _load_and_faults(
@@ -257,9 +257,9 @@ def main(arguments: Sequence[str]) -> None:
                 say=say,
             )
         )
+    sys.stdout.write(table_of(result) + "\n")
     if given.json:
         given.json.write_text(json.dumps(dataclasses.asdict(result), indent=1) + "\n", encoding="utf-8")
     if given.svg:
         given.svg.write_text(chart_of(result.samples), encoding="utf-8")
-    sys.stdout.write(table_of(result) + "\n")
     sys.exit(1 if result.wrong else 0)
