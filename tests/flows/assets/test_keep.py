@@ -287,3 +287,48 @@ async def test_late_result_is_kept_too(world: World) -> None:
     task = await world.task(task)
     assert task.state is State.SUCCEEDED
     assert {each.kept.state for each in task.results if each.kept} == {"kept"}
+
+
+async def test_file_that_expires_in_the_middle_is_lost_and_nothing_of_it_is_kept(world: World) -> None:
+    def expiring(request: httpx.Request) -> httpx.Response:
+        if "Range" in request.headers or len(files.requests) > 1:
+            return httpx.Response(403, stream=httpx.ByteStream(b"<Error>Request has expired</Error>"))
+
+        async def half() -> AsyncIterator[bytes]:
+            yield b"\0\0\0\x18ftypmp42" + bytes(500_000)
+            raise httpx.ReadError("reset")
+
+        return httpx.Response(200, headers={"Content-Length": "1000000", "ETag": '"1"'}, content=half())
+
+    files = world.edge.hosts["cdn.test"] = Files({"/file": expiring})
+    task = await ended_with(world, Result("video", "http://cdn.test/file"))
+    assert files.requests[1].headers["Range"] == "bytes=500012-"
+    await world.until(3 * GONE_FOR)
+    [result] = (await world.task(task)).results
+    assert result.kept is not None
+    assert (result.kept.state, result.kept.lost_because) == ("lost", "HTTP 403")
+    assert await names(world) == []
+
+
+@pytest.mark.parametrize("stated", [True, False], ids=["stated", "not stated"])
+async def test_two_gigabytes_where_fifty_megabytes_are_allowed_are_not_fetched(
+    sqlite_url: str, *, stated: bool
+) -> None:
+    sent: list[int] = []
+
+    def huge(_: httpx.Request) -> httpx.Response:
+        async def body() -> AsyncIterator[bytes]:
+            for number in range(2048):
+                sent.append(number)
+                yield bytes(2**20)
+
+        return httpx.Response(200, headers={"Content-Length": str(2**31)} if stated else {}, content=body())
+
+    async with keeping(sqlite_url, DOVECOTE_RESULTS__MAX_FILE=str(50 * 10**6)) as world:
+        world.edge.hosts["cdn.test"] = Files({"/file": huge})
+        [result] = (await ended_with(world, Result("video", "http://cdn.test/file"))).results
+        assert result.kept is not None
+        assert result.kept.state == "lost"
+        assert "the limit of 50000000" in (result.kept.lost_because or "")
+        assert await names(world) == []
+    assert len(sent) < 60 if not stated else not sent
