@@ -28,11 +28,11 @@ class Quote:
     """The day on which the price was read."""
     rate: str | None = None
     per: str | None = None
-    """What the rate is for: a job, a second, an image …"""
+    """The quantity that the rate is for: a job, a second, an image …"""
     token_rates: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Rates of a million tokens, by kind."""
     if_failed: str = "unknown"
-    """What the upstream's pages say of the price of a failed job: ``refunded``, ``charged`` or ``unknown``."""
+    """The price of a failed job by the upstream's pages: ``refunded``, ``charged`` or ``unknown``."""
     if_moderated: str = "unknown"
     """The same for a withheld output."""
     if_cancelled: str = "unknown"
@@ -75,7 +75,7 @@ class Settlement:
     change: str | None = None
     """The amount to add to what you have booked for the submission."""
     reverses: Mapping[str, str] | None = None
-    """What you have booked for it in another unit, and take back: ``{"amount": "160", "unit": "points"}``."""
+    """The amount that you have booked for it in another unit, and take back: ``{"amount": "160", "unit": "points"}``."""
     corrects: str | None = None
     """The key of the entry that this one corrects."""
     basis: str = "none"
