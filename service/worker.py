@@ -26,7 +26,7 @@ from service.flows.concurrency import TaskPool
 from service.flows.context import Context, log
 from service.flows.metrics.ping import ping
 from service.flows.metrics.process import Metrics
-from service.flows.money import balances, charge_log, sweep
+from service.flows.money import balances, charge_log, sums, sweep
 from service.flows.retention import erase
 from service.flows.retention import sweep as retention_sweep
 from service.flows.signals.handoff import Handoff
@@ -95,6 +95,7 @@ class Worker:
                 journey("charge log", asyncio.Event(), lambda: _once(charge_log.run_due(context)), charge_log.EVERY),
             ),
             ("money", journey("balances", asyncio.Event(), lambda: _once(balances.run_due(context)), balances.EVERY)),
+            ("money", journey("sums", asyncio.Event(), lambda: sums.run_due(context), sums.EVERY)),
             ("results", journey("results", signals["results"], lambda: keep.run_due(context, results))),
             ("results", journey("sweep", asyncio.Event(), lambda: _once(keep.sweep(context)), keep.SWEEP_EVERY)),
             (None, journey("learn", asyncio.Event(), lambda: _once(update_statistics(context)), LEARN_EVERY)),

@@ -19,6 +19,14 @@ _HOW = {
     Source.SWEEP: "decided by Dovecote",
     Source.CLIENT: "requested by the client",
 }
+_ACCOUNT = {
+    "insufficient_credit": "its account has not enough credit",
+    "unauthorized": "it refuses the API key",
+    "forbidden": "its account may not do this",
+    "rate_limited": "it gets too many requests",
+    "overloaded": "it is overloaded",
+}
+_MINUTE, _HOUR = 60, 3600
 
 
 def explain(task: Task, *, now: datetime) -> str:
@@ -49,7 +57,8 @@ def _queued(task: Task, now: datetime) -> str:
     reason = "" if task.last_error is None else f": {task.last_error}"
     if task.waits_for is not None:
         what = "a slot at" if task.waits_for.dialect is None else "the recovery of"
-        return f"Waiting for {what} {task.waits_for.upstream}{reason}. {paid}"
+        next_try = f"the next attempt {_due(task.due_at, now)}, and the task expires {_deadline(task, now)}"
+        return f"Waiting for {what} {task.waits_for.upstream}{reason}; {next_try}. {paid}"
     fresh = task.due_at is not None and timedelta() <= now - task.due_at < FRESH
     when = "" if fresh or is_claimed_as_written(task) else f"; the submit {_due(task.due_at, now)}"
     return f"Waiting to be submitted{when}{reason}. {paid}"
@@ -58,7 +67,8 @@ def _queued(task: Task, now: datetime) -> str:
 def _submitting(task: Task, now: datetime) -> str:
     if task.due_at is not None and task.due_at <= now:
         return f"Being submitted to {task.upstream}; no answer came in time, and Dovecote will search for the job."
-    return f"Being submitted to {task.upstream}."
+    cancel = "; the client has requested to cancel it, which is done once its answer has come"
+    return f"Being submitted to {task.upstream}{cancel if task.cancel_requested_at else ''}."
 
 
 def _unconfirmed(task: Task, now: datetime) -> str:
@@ -75,6 +85,8 @@ def _unconfirmed(task: Task, now: datetime) -> str:
         "resubmit_once": "otherwise it is submitted once more, as its `on_uncertain` states",
     }[task.on_uncertain]
     reason = task.last_error or "the process stopped"
+    if task.cancel_requested_at is not None:
+        otherwise += "; the client has requested to cancel it: a job that is found is cancelled"
     return (
         f"{who} may have the job, but no usable answer came ({reason}), so it may be running and paid for; "
         f"it is not submitted again automatically: {way_out}, {otherwise}."
@@ -85,13 +97,14 @@ def _open(task: Task, now: datetime) -> str:
     check = f"the next poll {_due(task.due_at, now)}"
     waiting = f"a callback may come at any time, and {check}" if task.callback_expected else check
     trouble = f"; last problem: {task.last_error}" if task.last_error else ""
-    return f"{task.upstream} {_doing(task)}; {waiting}{trouble}."
+    cancel = "; the client has requested to cancel it, and no report has confirmed that yet"
+    return f"{task.upstream} {_doing(task, now)}; {waiting}{cancel if task.cancel_requested_at else ''}{trouble}."
 
 
-def _doing(task: Task) -> str:
+def _doing(task: Task, now: datetime) -> str:
     """Return the provider's progress on the job, by its last report."""
     if task.state is State.AWAITING_INPUT:
-        return "waits for your input"
+        return f"waits for your input; without it the task expires {_deadline(task, now)}"
     if task.progress == 100:  # noqa: PLR2004 - percent
         return "reports that it is done, but returns no output yet"
     if task.adopted and task.sequence == 1:
@@ -106,8 +119,7 @@ def _ended(task: Task) -> str:
     how = _HOW[task.outcome_source] if task.outcome_source is not None else "the source is not recorded"
     if task.state is State.SUCCEEDED:
         return f"Succeeded at {task.upstream}; {how}."
-    words = "" if task.failure is None else (task.failure.message or task.failure.code).strip().rstrip(".")
-    reason = f": {words}" if words else ""
+    reason = _reason(task)
     place = f" at {task.upstream}" if task.upstream else ""
     if task.state is State.EXPIRED:
         return f"Dovecote stopped waiting at the deadline{reason}; {_after_expiry(task)}."
@@ -116,6 +128,15 @@ def _ended(task: Task) -> str:
     if task.state is State.CANCELLED and task.decided_by == "dovecote":
         return f"Cancelled by the client{reason}."
     return f"{task.state.capitalize()}{place}{reason} ({how})."
+
+
+def _reason(task: Task) -> str:
+    """Return why a task did not succeed. A provider's words about the account may be in any language, so ours precede them."""
+    if task.failure is None:
+        return ""
+    ours = _ACCOUNT.get(task.failure.code) if task.decided_by == "provider" or task.upstream else None
+    theirs = (task.failure.message or ("" if ours else task.failure.code)).strip().rstrip(".")
+    return "".join(f": {words}" for words in (ours, theirs) if words)
 
 
 def _after_expiry(task: Task) -> str:
@@ -132,7 +153,14 @@ def _due(due: datetime | None, now: datetime) -> str:
     if due is None:
         return "is not planned"
     seconds = math.ceil((due - now).total_seconds())
-    return f"is due within {seconds} s" if seconds > 0 else f"has been due since {_at(due)}"
+    return f"is due within {_length(seconds)}" if seconds > 0 else f"has been due since {_at(due)}"
+
+
+def _length(seconds: int) -> str:
+    """Return a length, rounded up: in seconds up to two minutes, in minutes up to two hours."""
+    if seconds <= 2 * _MINUTE:
+        return f"{seconds} s"
+    return f"{-(-seconds // _MINUTE)} min" if seconds <= 2 * _HOUR else f"{-(-seconds // _HOUR)} h"
 
 
 def _deadline(task: Task, now: datetime) -> str:

@@ -1,19 +1,37 @@
 """SQL for the ledger: submissions, their outcomes and costs, and what is kept of those of removed tasks."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Boolean, Select, Text, and_, bindparam, case, func, or_, select, text, union_all
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Select,
+    Table,
+    Text,
+    and_,
+    bindparam,
+    case,
+    cast,
+    func,
+    literal_column,
+    or_,
+    select,
+    text,
+    union_all,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.expression import literal
 from sqlalchemy.sql.functions import FunctionElement
 
 from service.domain.task import WITHOUT_RESULT, State
-from service.store.tables import ledger_entries, submissions, tasks
+from service.store.sums import Plan, in_kept, in_rest, plan
+from service.store.tables import ledger_entries, submission_sums, submissions, tasks
+from service.store.triggers import SUBMISSIONS
 
 
 class Day(FunctionElement[str]):
@@ -86,7 +104,7 @@ async def entries(
 
     :param by: some of :data:`GROUPS`
     """
-    rows = await connection.execute(_statement(tuple(by), since, until))
+    rows = await connection.execute(_statement(tuple(by), await plan(connection, SUBMISSIONS, since, until)))
     return [
         Entry(
             group=tuple(row[: len(by)]),
@@ -115,7 +133,6 @@ _NAMES: Final = (
     "came_to_nothing",
     "refunded",
     "cost",
-    "sent_at",
 )
 _LIVE: Final[dict[str, Any]] = {
     "dialect": submissions.c.dialect,
@@ -127,36 +144,54 @@ _LIVE: Final[dict[str, Any]] = {
     "came_to_nothing": func.coalesce(_CAME_TO_NOTHING, literal(value=False, type_=Boolean)),
     "refunded": _REFUNDED,
     "cost": _COST,
-    "sent_at": submissions.c.sent_at,
 }
 _JOINED: Final = submissions.join(tasks, tasks.c.id == submissions.c.task_id)
 
 
-def _statement(by: tuple[str, ...], since: datetime | None, until: datetime | None) -> Select[Any]:
-    """Select the sums of the submissions of kept tasks, and of the entries of removed ones."""
-    live = select(
-        *(_GROUPS[name].label(f"by_{name}") for name in by), *(_LIVE[name].label(name) for name in _NAMES)
-    ).select_from(_JOINED)
-    removed = select(
-        *(_group_of_removed(name).label(f"by_{name}") for name in by), *(ledger_entries.c[name] for name in _NAMES)
-    )
-    if since is not None:
-        live, removed = live.where(submissions.c.sent_at >= since), removed.where(ledger_entries.c.sent_at >= since)
-    if until is not None:
-        live, removed = live.where(submissions.c.sent_at < until), removed.where(ledger_entries.c.sent_at < until)
-    both = union_all(live, removed).subquery()
+def _statement(by: tuple[str, ...], chosen: Plan) -> Select[Any]:
+    """Select the sums of the submissions of kept tasks, of the entries of removed ones, and of what is summed already."""
+    live = _rows(_JOINED, {name: _GROUPS[name] for name in by}, _LIVE, one=True)
+    parts = [live.where(within) for within in in_rest(submissions.c.sent_at, chosen)]
+    of_removed = {name: ledger_entries.c[name] for name in _NAMES}
+    removed = _rows(ledger_entries, {name: _group_in(ledger_entries, name) for name in by}, of_removed, one=True)
+    parts += [removed.where(within) for within in in_rest(ledger_entries.c.sent_at, chosen)]
+    if chosen.days or chosen.hours:
+        of_sums = {name: submission_sums.c[name] for name in _NAMES}
+        kept = _rows(submission_sums, {name: _group_in(submission_sums, name) for name in by}, of_sums, one=False)
+        parts.append(kept.where(in_kept(SUBMISSIONS, chosen)))
+    every = union_all(*parts).subquery()
     names = (*(f"by_{name}" for name in by), *_NAMES[: _NAMES.index("refunded")])
-    keys = [*(both.c[name] for name in names), both.c.refunded.label("given_back")]
-    sums = [func.count().label("count_of"), func.sum(both.c.cost).label("cost_of")]
+    keys = [*(every.c[name] for name in names), every.c.refunded.label("given_back")]
+    sums = [cast(func.sum(every.c.number), BigInteger).label("count_of"), func.sum(every.c.cost).label("cost_of")]
     numbers = [text(str(number)) for number in range(1, len(keys) + 1)]
     return select(*keys, *sums).group_by(*numbers).order_by(*numbers)
 
 
-def _group_of_removed(name: str) -> Any:
-    return Day(ledger_entries.c.sent_at) if name == "day" else ledger_entries.c[name]
+def _rows(source: Any, groups: Mapping[str, Any], columns: Mapping[str, Any], *, one: bool) -> Select[Any]:
+    """Select groups and columns by their names, and how many submissions a row stands for."""
+    number = literal_column("1") if one else submission_sums.c.count
+    return select(
+        *(group.label(f"by_{name}") for name, group in groups.items()),
+        *(columns[name].label(name) for name in _NAMES),
+        number.label("number"),
+    ).select_from(source)
 
 
-_KEEP: Final = ("id", "task_id", "client", "family", "upstream", "external_id", *_NAMES)
+def _group_in(table: Table, name: str) -> Any:
+    if name == "day":
+        return Day(table.c.since if table is submission_sums else table.c.sent_at)
+    return table.c[name]
+
+
+async def sums_of(connection: AsyncConnection, since: datetime, until: datetime) -> list[dict[str, Any]]:
+    """Return the rows that are kept of a period: the sums of its submissions."""
+    by = ("client", "family", "upstream")
+    rows = await connection.execute(_statement(by, Plan(days=(), hours=(), rest=((since, until),))))
+    names = (*by, *_NAMES[: _NAMES.index("cost")], "count", "cost")
+    return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+_KEEP: Final = ("id", "task_id", "client", "family", "upstream", "external_id", *_NAMES, "sent_at")
 _SOURCES: Final[dict[str, Any]] = {
     "id": submissions.c.id,
     "task_id": submissions.c.task_id,
@@ -164,6 +199,7 @@ _SOURCES: Final[dict[str, Any]] = {
     "family": tasks.c.family,
     "upstream": submissions.c.upstream,
     "external_id": submissions.c.external_id,
+    "sent_at": submissions.c.sent_at,
     **_LIVE,
 }
 _KEEP_ENTRIES = ledger_entries.insert().from_select(

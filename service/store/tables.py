@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any, Final, get_args
 
 from sqlalchemy import (
+    DDL,
     JSON,
     BigInteger,
     Boolean,
@@ -23,6 +24,7 @@ from sqlalchemy import (
     TextClause,
     UniqueConstraint,
     Uuid,
+    event,
     false,
     text,
 )
@@ -37,6 +39,7 @@ from service.domain.money.claims import STATES as CLAIM_STATES
 from service.domain.money.settlement import Basis, Verdict
 from service.domain.task import AT_PROVIDER, ENDED, MAY_BE_SUBMITTED, OCCUPYING, TO_SUBMIT, Outcome, Source, State
 from service.domain.webhook_events import CALLBACK_FORMATS
+from service.store.triggers import FUNCTIONS, TRIGGERS
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MICROSECOND = dt.timedelta(microseconds=1)
@@ -500,6 +503,85 @@ ledger_entries = Table(
     Column("sent_at", UtcTime, nullable=False, index=True),
 )
 
+# Sums of the ledger and of money, kept for hours and days that have ended. A trigger notes each later change of the rows that
+# they count (see triggers.py); a period with a change is summed from its rows until it is summed again.
+sum_watches = Table(
+    "sum_watches",
+    metadata,
+    Column("subject", Text, primary_key=True),
+    # Changes of rows before this time are noted. Only periods before it are kept.
+    Column("until", UtcTime, nullable=False),
+)
+
+sum_changes = Table(
+    "sum_changes",
+    metadata,
+    Column("id", Serial, primary_key=True),
+    Column("subject", Text, nullable=False),
+    Column("hour", UtcTime, nullable=False),
+    Index("ix_sum_changes_hour", "subject", "hour"),
+)
+
+sum_periods = Table(
+    "sum_periods",
+    metadata,
+    Column("subject", Text, primary_key=True),
+    Column("since", UtcTime, primary_key=True),
+    Column("until", UtcTime, primary_key=True),
+    # Counts how often it was begun: who sums a period that was begun again meanwhile keeps nothing.
+    Column("version", Integer, nullable=False),
+    Column("kept", Boolean, nullable=False),
+)
+
+submission_sums = Table(
+    "submission_sums",
+    metadata,
+    Column("id", Serial, primary_key=True),
+    Column("since", UtcTime, nullable=False),
+    # 1, or 24: the length of the period.
+    Column("hours", Integer, nullable=False),
+    Column("client", Text, nullable=False),
+    Column("family", Text, nullable=False),
+    Column("upstream", Text, nullable=False),
+    Column("dialect", Text, nullable=False),
+    Column("operation", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("adopted", Boolean, nullable=False),
+    Column("serves", Boolean, nullable=False),
+    Column("succeeded", Boolean, nullable=False),
+    Column("came_to_nothing", Boolean, nullable=False),
+    Column("refunded", Boolean),
+    Column("count", BigInteger, nullable=False),
+    Column("cost", Double),
+    Index("ix_submission_sums_period", "hours", "since"),
+)
+
+money_sums = Table(
+    "money_sums",
+    metadata,
+    Column("id", Serial, primary_key=True),
+    Column("since", UtcTime, nullable=False),
+    # 1, or 24: the length of the period.
+    Column("hours", Integer, nullable=False),
+    Column("client", Text, nullable=False),
+    Column("family", Text, nullable=False),
+    Column("operation", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("upstream", Text, nullable=False),
+    Column("unit", Text),
+    Column("verdict", Text, nullable=False),
+    Column("usd", Text),
+    Column("delivered", Boolean, nullable=False),
+    Column("computed", Boolean, nullable=False),
+    Column("count", BigInteger, nullable=False),
+    # Sums as whole units and billionths: the sum of large numbers overflows on SQLite.
+    Column("amount_whole", BigInteger, nullable=False),
+    Column("amount_parts", BigInteger, nullable=False),
+    Column("gross_whole", BigInteger, nullable=False),
+    Column("gross_parts", BigInteger, nullable=False),
+    Index("ix_money_sums_period", "hours", "since"),
+)
+
 # Erasures that clients asked for. A row has work left while it is due: outside of the database, or once more inside.
 erasures = Table(
     "erasures",
@@ -790,3 +872,15 @@ api_keys = Table(
     Column("last_used_at", UtcTime),
     CheckConstraint("client <> ''", name="client_not_empty"),
 )
+
+
+def _on(moment: str, statement: str, dialect: str) -> None:
+    ddl: Any = DDL
+    event.listen(metadata, moment, ddl(statement.replace("%", "%%")).execute_if(dialect=dialect))
+
+
+for _dialect, _statements in TRIGGERS.items():
+    for _statement in _statements:
+        _on("after_create", _statement, _dialect)
+for _function in FUNCTIONS:
+    _on("after_drop", f"DROP FUNCTION IF EXISTS {_function}", "postgresql")

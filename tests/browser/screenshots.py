@@ -34,6 +34,9 @@ MAX_HEIGHT = 2400
 SETTLING = 400
 """Milliseconds for fonts and pictures."""
 
+MAX_WAIT = 180_000
+"""Milliseconds: the machine may be busy."""
+
 
 def main(folder: str) -> None:
     """Write the pictures into a folder.
@@ -89,6 +92,7 @@ def _filled(stage: Stage) -> dict[str, str]:
 def _shoot(browser: Browser, url: str, name: str, target: Path) -> None:
     for look, options in LOOKS.items():
         page = browser.new_page(**options)  # type: ignore[arg-type]
+        page.set_default_timeout(MAX_WAIT)
         page.goto(url)
         page.wait_for_timeout(SETTLING)
         height = page.evaluate("document.documentElement.scrollHeight")

@@ -65,7 +65,38 @@ def say(state: State, **more: object) -> str:
         (say(State.SUBMITTED, due_at=NOW), ["the next poll has been due since 2026-03-01 00:00:00 UTC"]),
         (say(State.RUNNING, progress=40, callback_expected=True), ["elkapi", "40 %", "callback may come"]),
         (say(State.RUNNING, last_error="elkapi: HTTP 502"), ["last problem: elkapi: HTTP 502"]),
-        (say(State.AWAITING_INPUT), ["elkapi waits for your input"]),
+        (
+            say(State.AWAITING_INPUT),
+            ["elkapi waits for your input; without it the task expires at 2026-03-01 01:00:00 UTC", "next poll"],
+        ),
+        (
+            say(State.QUEUED, upstream=None, waits_for=WaitingFor("elkapi"), last_error="it may be given 2 at once"),
+            [
+                "Waiting for a slot at elkapi: it may be given 2 at once; the next attempt is due within 42 s",
+                "expires at 2026-03-01 01:00:00 UTC",
+                "Nothing has been paid",
+            ],
+        ),
+        (say(State.SUBMITTED, due_at=NOW + dt.timedelta(seconds=120)), ["within 120 s"]),
+        (say(State.SUBMITTED, due_at=NOW + dt.timedelta(seconds=121)), ["within 3 min"]),
+        (say(State.SUBMITTED, due_at=NOW + dt.timedelta(seconds=7201)), ["within 3 h"]),
+        (say(State.RUNNING, cancel_requested_at=NOW), ["requested to cancel", "no report has confirmed", "next poll"]),
+        (say(State.SUBMITTING, cancel_requested_at=NOW), ["requested to cancel", "once its answer has come"]),
+        (say(State.UNCONFIRMED, cancel_requested_at=NOW), ["a job that is found is cancelled", "may be running"]),
+        (
+            say(State.FAILED, failure=Failure("insufficient_credit", "用户额度不足")),
+            ["Failed at elkapi: its account has not enough credit: 用户额度不足 (found by a poll)."],
+        ),
+        (say(State.FAILED, failure=Failure("unauthorized")), ["Failed at elkapi: it refuses the API key (found"]),
+        (
+            say(
+                State.FAILED,
+                upstream=None,
+                decided_by="dovecote",
+                failure=Failure("unauthorized", "none of elkapi is configured any more"),
+            ),
+            ["Failed: none of elkapi is configured any more ("],
+        ),
         (say(State.SUCCEEDED), ["Succeeded at elkapi", "found by a poll"]),
         (say(State.SUCCEEDED, outcome_source=Source.CALLBACK), ["reported by a callback"]),
         (
@@ -131,6 +162,7 @@ def tasks(draw: st.DrawFn) -> Task:
         failure=draw(st.sampled_from([None, Failure("unknown"), Failure("provider_error", "broken")])),
         callback_expected=draw(st.booleans()),
         due_at=None if due is None else NOW + dt.timedelta(seconds=due),
+        cancel_requested_at=draw(st.sampled_from([None, NOW])),
         last_error=draw(st.sampled_from([None, "elkapi: HTTP 500"])),
         deadline_at=NOW + dt.timedelta(seconds=draw(st.integers(-100, 10_000))),
         on_uncertain=draw(st.sampled_from(["hold", "fail", "resubmit_once"])),
@@ -164,6 +196,10 @@ def test_no_time_in_the_past_is_named_as_future(task: Task, passed: int) -> None
         assert int(seconds) >= 1
         assert task.due_at is not None
         assert dt.timedelta() <= now + dt.timedelta(seconds=int(seconds)) - task.due_at < dt.timedelta(seconds=1)
+    for number, unit in re.findall(r"within (\d+) (min|h)\b", sentence):
+        length = dt.timedelta(minutes=1) if unit == "min" else dt.timedelta(hours=1)
+        assert task.due_at is not None
+        assert dt.timedelta() <= now + int(number) * length - task.due_at < length
 
 
 @given(tasks(), st.integers(0, 20_000))

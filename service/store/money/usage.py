@@ -7,13 +7,27 @@ from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import BigInteger, bindparam, func, literal_column, select, text, type_coerce
+from sqlalchemy import (
+    BigInteger,
+    Numeric,
+    Select,
+    bindparam,
+    cast,
+    func,
+    literal_column,
+    select,
+    text,
+    type_coerce,
+    union_all,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.money.amounts import PLACES, Amount
 from service.domain.money.learned import Charge
 from service.store.ledger import Day
-from service.store.tables import NOT_GIVEN_BACK, claims, insert_for, money_entries
+from service.store.sums import Plan, in_kept, in_rest, plan
+from service.store.tables import CURRENT, NOT_GIVEN_BACK, claims, insert_for, money_entries, money_sums
+from service.store.triggers import MONEY
 
 _BILLION: Final = 10**PLACES
 _GROUPS: Final[dict[str, Any]] = {
@@ -52,14 +66,51 @@ def group_column(name: str) -> Any:
     return _GROUPS[name]
 
 
+def _group_of_sums(name: str) -> Any:
+    return Day(money_sums.c.since) if name == "day" else money_sums.c[name]
+
+
 def _exact(column: Any) -> tuple[Any, Any]:
-    """Return a sum as whole units and billionths: the sum of large numbers overflows on SQLite."""
+    """Return an amount as whole units and billionths: the sum of large numbers overflows on SQLite."""
     raw = type_coerce(func.coalesce(column, literal_column("0")), BigInteger)
-    return func.sum(raw.op("/")(literal_column(str(_BILLION)))), func.sum(raw.op("%")(literal_column(str(_BILLION))))
+    return raw.op("/")(literal_column(str(_BILLION))), raw.op("%")(literal_column(str(_BILLION)))
 
 
 def _total(whole: Any, parts: Any) -> Decimal:
     return Decimal(int(whole or 0)) + Decimal(int(parts or 0)).scaleb(-PLACES)
+
+
+_ALIKE: Final = ("unit", "verdict", "usd", "delivered", "computed")
+_NUMBERS: Final = ("amount_whole", "amount_parts", "gross_whole", "gross_parts")
+_OF_ENTRIES: Final = dict(zip(_NUMBERS, (*_exact(money_entries.c.amount), *_exact(money_entries.c.gross)), strict=True))
+_KEPT_GROUPS: Final = ("client", "family", "operation", "model", "upstream")
+
+
+def _statement(by: Sequence[str], chosen: Plan, client: str | None) -> Select[Any]:
+    """Select the sums of entries, and of what is summed already."""
+    rows = select(
+        *(group_column(name).label(f"by_{number}") for number, name in enumerate(by)),
+        *(money_entries.c[name] for name in _ALIKE),
+        literal_column("1").label("count"),
+        *(column.label(name) for name, column in _OF_ENTRIES.items()),
+    ).where(CURRENT)
+    if client is not None:
+        rows = rows.where(money_entries.c.client == client)
+    parts = [rows.where(within) for within in in_rest(money_entries.c.purchased_at, chosen)]
+    if chosen.days or chosen.hours:
+        kept = select(
+            *(_group_of_sums(name).label(f"by_{number}") for number, name in enumerate(by)),
+            *(money_sums.c[name] for name in (*_ALIKE, "count", *_NUMBERS)),
+        ).where(in_kept(MONEY, chosen))
+        parts.append(kept if client is None else kept.where(money_sums.c.client == client))
+    every = union_all(*parts).subquery()
+    keys = [*(every.c[f"by_{number}"] for number in range(len(by))), *(every.c[name] for name in _ALIKE)]
+    numbers = [
+        cast(func.sum(every.c[name]), Numeric if name in _NUMBERS else BigInteger).label(name)
+        for name in ("count", *_NUMBERS)
+    ]
+    places = [text(str(number)) for number in range(1, len(keys) + 1)]
+    return select(*keys, *numbers).group_by(*places).order_by(*places)
 
 
 async def sums(
@@ -72,29 +123,13 @@ async def sums(
 ) -> list[Sum]:
     """Sum the entries that count by the time of the purchase: from ``since``, and before ``until``.
 
-    :param by: groups; see :func:`group_column`
+    :param by: groups; see :func:`group_column`. Sums are kept for all but labels, whose entries are read one by one
     :param client: only entries of this client
     """
-    groups = [group_column(name).label(f"by_{number}") for number, name in enumerate(by)]
-    entry = money_entries.c
-    alike = [entry.unit, entry.verdict, entry.usd, entry.delivered, entry.computed]
-    amounts, gross = _exact(entry.amount), _exact(entry.gross)
-    numbers = [
-        func.count().label("number"),
-        amounts[0].label("amount_whole"),
-        amounts[1].label("amount_parts"),
-        gross[0].label("gross_whole"),
-        gross[1].label("gross_parts"),
-    ]
-    statement = select(*groups, *alike, *numbers).where(entry.superseded_at.is_(None))
-    if since is not None:
-        statement = statement.where(entry.purchased_at >= since)
-    if until is not None:
-        statement = statement.where(entry.purchased_at < until)
-    if client is not None:
-        statement = statement.where(entry.client == client)
-    places = [text(str(number)) for number in range(1, len(groups) + len(alike) + 1)]
-    rows = await connection.execute(statement.group_by(*places).order_by(*places))
+    if any(name.startswith("label:") for name in by):
+        chosen = Plan(days=(), hours=(), rest=((since, until),))
+    else:
+        chosen = await plan(connection, MONEY, since, until)
     return [
         Sum(
             group=tuple(str(each or "") for each in row[: len(by)]),
@@ -103,12 +138,24 @@ async def sums(
             usd=None if row.usd is None else Decimal(row.usd),
             delivered=bool(row.delivered),
             computed=bool(row.computed),
-            count=row.number,
+            count=row[len(by) + len(_ALIKE)],
             amount=_total(row.amount_whole, row.amount_parts),
             gross=_total(row.gross_whole, row.gross_parts),
         )
-        for row in rows
+        for row in await connection.execute(_statement(by, chosen, client))
     ]
+
+
+async def sums_of(connection: AsyncConnection, since: datetime, until: datetime) -> list[dict[str, Any]]:
+    """Return the rows that are kept of a period: the sums of its entries."""
+    chosen = Plan(days=(), hours=(), rest=((since, until),))
+    names = (*_KEPT_GROUPS, *_ALIKE, "count", *_NUMBERS)
+    rows = await connection.execute(_statement(_KEPT_GROUPS, chosen, None))
+    return [{name: _whole(value) for name, value in zip(names, row, strict=True)} for row in rows]
+
+
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, Decimal) else value
 
 
 _CHARGES = (

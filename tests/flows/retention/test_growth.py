@@ -28,6 +28,10 @@ BY_THEIR_OWN_RULE = {
     "balances": "two for each upstream",
     "budget_counters": "goes two months after its period",
     "operator_occurrences": "goes when the state that it reports ends",
+    "money_sums": "goes after 1,100 days",
+    "submission_sums": "goes after 1,100 days",
+    "sum_changes": "goes when its period is summed again, or after 1,100 days",
+    "sum_periods": "goes after 1,100 days",
     "processes": "goes when the process was not seen for a while",
     "uploads": "expires",
 }
@@ -40,6 +44,7 @@ BY_NAMES = {
     "leases": "journeys",
     "secrets": "purposes",
     "served_clients": "upstreams and clients",
+    "sum_watches": "subjects",
     "upstreams": "upstreams",
     "webhook_endpoints": "endpoints that clients create, up to a limit",
     "webhook_secrets": "clients",
