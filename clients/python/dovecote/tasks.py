@@ -39,6 +39,8 @@ class Result:
     """Seconds, of videos and sounds."""
     marked: bool = False
     """Whether the copy has the mark "made by AI"."""
+    not_marked_because: str | None = None
+    """The reason for a missing mark, where marks are set up."""
     lost_because: str | None = None
 
 
