@@ -2,17 +2,34 @@
 
 import asyncio
 import os
+from typing import Any, Literal
 
 from alembic import context
 from sqlalchemy import Connection
 
 from service.store.database import Database
-from service.store.tables import metadata
+from service.store.tables import Nanos, UtcTime, metadata
+
+
+def written(kind: str, item: Any, autogen: Any) -> str | Literal[False]:
+    """Return a type of ours as a new migration has it: in SQLAlchemy's own types, since a migration imports nothing of Dovecote."""
+    if kind == "type" and isinstance(item, UtcTime):
+        autogen.imports.add("from sqlalchemy.dialects import postgresql")
+        return 'sa.BigInteger().with_variant(postgresql.TIMESTAMP(timezone=True), "postgresql")'
+    if kind == "type" and isinstance(item, Nanos):
+        return "sa.BigInteger()"
+    return False
 
 
 def migrate(connection: Connection) -> None:
     """Run the migrations on an open connection."""
-    context.configure(connection=connection, target_metadata=metadata, compare_type=True, render_as_batch=True)
+    context.configure(
+        connection=connection,
+        target_metadata=metadata,
+        compare_type=True,
+        render_as_batch=True,
+        render_item=written,
+    )
     with context.begin_transaction():
         context.run_migrations()
 

@@ -66,7 +66,9 @@ SYSTEMS: Final = (
     System(title="OpenAI (images, GPT-4o image, videos, chat, responses, embeddings, audio)", family="openai"),
     System(title="Anthropic (messages)", family="anthropic"),
     System(title="Any other model, by its name", family="any"),
-    System(title="Realtime", family=None, note="A realtime session is a socket, not a task."),
+    System(
+        title="Realtime", family=None, note="A realtime session has no job that can be submitted, polled and delivered."
+    ),
 )
 """Every system, video first. One whose family is not listed in the registry is not built."""
 

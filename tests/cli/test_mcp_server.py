@@ -164,6 +164,38 @@ async def test_each_agent_has_the_rights_of_its_own_key_over_http(
         assert "401" in await error_of(agent, "list")
 
 
+@pytest.mark.parametrize("transport", ["stdio", "http"])
+async def test_submit_that_the_agent_gives_up_is_bought_once(world: World, url: str, transport: str) -> None:
+    connected = over_stdio(url) if transport == "stdio" else over_http(url)
+    async with connected as agent:
+        await agent.list_tools()
+        for _ in range(3):
+            with pytest.raises(Exception, match=r"(?i)timed out"):
+                await agent.call_tool("submit", {**DOVE, "request_id": "purchase-1"}, read_timeout_seconds=0.001)
+        task = await result_of(agent, "submit", **DOVE, request_id="purchase-1")
+        await world.until(JOB_SECONDS * 2)
+        with pytest.raises(Exception, match=r"(?i)timed out"):
+            await agent.call_tool("wait", {"task_id": task["id"]}, read_timeout_seconds=0.001)
+        assert (await result_of(agent, "wait", task_id=task["id"]))["state"] == "succeeded"
+        assert [each["id"] for each in (await result_of(agent, "list"))["tasks"]] == [task["id"]]
+    assert len(world.sandbox.ledger.jobs) == 1
+
+
+async def test_agent_reaches_no_task_of_another_client(world: World, url: str) -> None:
+    alice, bob = await add_key(world, client="alice"), await add_key(world, client="bob")
+    async with over_http(url, authorization=f"Bearer {bob}") as other:
+        hidden = await result_of(other, "submit", **DOVE, request_id="purchase-1", labels={"film": "secret"})
+    async with over_http(url, authorization=f"Bearer {alice}") as agent:
+        for tool in ("get", "wait", "fetch_results", "cancel"):
+            assert "not_found" in await error_of(agent, tool, task_id=hidden["id"])
+        for wanted in ({}, {"labels": {"film": "secret"}}, {"state": ["queued"]}):
+            assert (await result_of(agent, "list", **wanted))["tasks"] == []
+        own = await result_of(agent, "submit", **DOVE, request_id="purchase-1")
+        assert own["id"] != hidden["id"]
+    async with over_http(url, authorization=f"Bearer {bob}") as other:
+        assert (await result_of(other, "get", task_id=hidden["id"]))["state"] == "queued"
+
+
 @pytest.mark.parametrize(
     ("headers", "status"),
     [

@@ -21,9 +21,24 @@ class Quote:
     """The upstream's own unit, such as ``credits``."""
     usd_max: str | None = None
     """The upper bound in US dollars, where the unit's rate is known."""
+    usd_per_unit: str | None = None
+    """The rate of the unit."""
     price_id: str | None = None
     price_checked: str | None = None
     """The day on which the price was read."""
+    rate: str | None = None
+    per: str | None = None
+    """The quantity that the rate is for: a job, a second, an image …"""
+    token_rates: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Rates of a million tokens, by kind."""
+    if_failed: str = "unknown"
+    """The price of a failed job by the upstream's pages: ``refunded``, ``charged`` or ``unknown``."""
+    if_moderated: str = "unknown"
+    """The same for a withheld output."""
+    if_cancelled: str = "unknown"
+    """The same for a cancelled job."""
+    policy_url: str | None = None
+    """The page that says so."""
     why: tuple[str, ...] = ()
     """The basis of the numbers, or why they are not known."""
 
@@ -32,6 +47,9 @@ class Quote:
 class QuoteList:
     """The quotes of a request, in the order of its route."""
 
+    family: str = ""
+    operation: str = ""
+    model: str | None = None
     route: tuple[str, ...] = ()
     skipped_upstreams: Mapping[str, str] = dataclasses.field(default_factory=dict)
     quotes: tuple[Quote, ...] = ()
@@ -56,11 +74,25 @@ class Settlement:
     unit: str | None = None
     change: str | None = None
     """The amount to add to what you have booked for the submission."""
+    reverses: Mapping[str, str] | None = None
+    """The amount that you have booked for it in another unit, and take back: ``{"amount": "160", "unit": "points"}``."""
     corrects: str | None = None
+    """The key of the entry that this one corrects."""
     basis: str = "none"
+    """The evidence of the verdict, such as ``provider`` or ``quote``."""
     computed: bool = False
+    """Whether the amount follows from a price, and not from the provider's figure."""
     delivered: bool = False
+    """Whether the job has a result."""
+    quoted: str | None = None
+    quoted_max: str | None = None
+    """The expected price and the upper bound before the purchase."""
+    usd_per_unit: str | None = None
     reason: str | None = None
+    evidence: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    source: str | None = None
+    """How Dovecote learned of it: ``callback``, ``poll`` …"""
+    purchased_at: dt.datetime | None = None
     booked_at: dt.datetime | None = None
 
 
@@ -136,4 +168,6 @@ class Claim:
     state: str = "open"
     """``open``, ``filed``, ``paid`` or ``denied``."""
     note: str | None = None
+    marked_at: dt.datetime | None = None
+    """When its state was last set."""
     document: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False, compare=False)

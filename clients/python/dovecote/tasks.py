@@ -39,6 +39,8 @@ class Result:
     """Seconds, of videos and sounds."""
     marked: bool = False
     """Whether the copy has the mark "made by AI"."""
+    not_marked_because: str | None = None
+    """The reason for a missing mark, where marks are set up."""
     lost_because: str | None = None
 
 
@@ -112,9 +114,21 @@ class Task:
     """For an adopted task, from ``adopt`` and ``get``: forward the provider's callbacks about the job to this URL."""
     quote: tuple[Quote, ...] = ()
     """The expected price at each upstream of the route when it was accepted."""
+    max_cost: Mapping[str, str] | None = None
+    """The most that it may cost, as requested: ``{"amount": "0.50", "unit": "USD"}``."""
+    prefer: str | None = None
+    """The requested order of the upstreams: ``route``, ``cheapest`` or ``fastest``."""
+    when_over_budget: str | None = None
+    """The requested behaviour when a budget has no room: ``refuse`` or ``wait``."""
+    on_moderated: str | None = None
+    """The requested behaviour when a provider withholds a finished output: ``fail``, ``retry`` or ``next_upstream``."""
+    moderated_retries: int | None = None
+    """How many times it may be bought again for that reason."""
     cost: float | None = None
     """In the provider's own unit."""
     cost_unit: str | None = None
+    usage: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    """Quantities that the provider charges by, such as ``tokens``."""
     settlements: tuple[Settlement, ...] = ()
     """The cost of each submission, by the latest evidence."""
     billing_differences: tuple[BillingDifference, ...] = ()

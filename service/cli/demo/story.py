@@ -58,11 +58,6 @@ class Scene:
         """The prompt; it differs for every scene."""
         return f"a dove comes home, {self.name} {self.words}".strip()
 
-    @property
-    def drops(self) -> bool:
-        """Whether only polls can bring its outcome."""
-        return self.outcome_source == _BY_POLL
-
 
 SCENES: Final[tuple[Scene, ...]] = (
     Scene(name="fine", title="no failure"),

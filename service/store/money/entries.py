@@ -28,12 +28,6 @@ _OF_SUBMISSION = or_(
     money_entries.c.key == bindparam("first"),
     and_(money_entries.c.key >= bindparam("from"), money_entries.c.key < bindparam("until")),
 )
-_KEYS = select(money_entries.c.key).where(money_entries.c.key.in_(bindparam("keys", expanding=True)))
-
-
-async def known_keys(connection: AsyncConnection, keys: Collection[str]) -> set[str]:
-    """Return those of some keys that are booked already."""
-    return set((await connection.scalars(_KEYS, {"keys": sorted(keys)})).all())
 
 
 async def insert(connection: AsyncConnection, booked: Sequence[tuple[Entry, Task]], *, at: datetime) -> None:

@@ -6,7 +6,6 @@ routes. Everything that doors share is here and in the files beside it.
 
 import contextlib
 import dataclasses
-import math
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 from uuid import UUID
@@ -34,6 +33,7 @@ from service.web.api.route import LARGE_RESPONSE, CountedResponse, invalid
 from service.web.auth.bearer import Authenticator, Caller
 from service.web.facades import headers as door_headers
 from service.web.facades.body import Fields, fingerprint_of, read_fields
+from service.web.facades.links import with_links
 from service.web.facades.prefix import AnyMethod, PrefixRoute
 from service.web.problems import Problem, unavailable
 from service.web.request_body import BodyBudget, Lease
@@ -324,9 +324,15 @@ class Door:
         return Response(orjson.dumps(self.write_error(problem)), status, found, "application/json")
 
     def _unknown(self, http: Request) -> Response:
-        return self.error(
+        origins = _context(http).settings.doors.cors_origins
+        if http.method == "OPTIONS":
+            return door_headers.preflight(http, origins)
+        response = self.error(
             Problem(404, "not_found", f"{http.method[:20]} {http.scope['path'][:80]} is not served; see docs/doors.md")
         )
+        if "origin" in http.headers:
+            door_headers.complete(response, http.headers["origin"], origins)
+        return response
 
 
 async def _caller_of(
@@ -346,29 +352,6 @@ _MAY_REPEAT: Final = frozenset({408, 429, 503})
 def _context(http: Request) -> Context:
     context: Context = http.app.state.context
     return context
-
-
-def with_links(context: Context, task: Task, address: str) -> Task:
-    """Return a task whose results have links to their kept copies, where the provider has deleted them.
-
-    :param address: what the links begin with
-    """
-    now = context.now()
-    if not any(
-        each.kept is not None and each.expires_at is not None and each.expires_at <= now for each in task.results
-    ):
-        return task
-    until = math.floor(now.timestamp() + context.settings.results.link_seconds)
-    results = tuple(
-        dataclasses.replace(each, url=f"{address}/results/{context.tokens.make_result_link(each.kept.asset, until)}")
-        if each.kept is not None
-        and each.kept.state == "kept"
-        and each.expires_at is not None
-        and each.expires_at <= now
-        else each
-        for each in task.results
-    )
-    return dataclasses.replace(task, results=results)
 
 
 def refused(mistakes: list[Mistake], status: int) -> Problem:

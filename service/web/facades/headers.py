@@ -21,7 +21,8 @@ _REPEAT_UNMARKED: Final = ("replicate-javascript/", "fal-client/", "@fal-ai/")
 _METHODS: Final = "GET, POST, PUT, PATCH, DELETE, OPTIONS"
 _EXPOSED: Final = (
     "dovecote-task, idempotency-replayed, retry-after, x-should-retry, location, "
-    "x-fal-request-id, x-fal-error-type, x-fal-request-timeout-type"
+    "x-fal-request-id, x-fal-error-type, x-fal-request-timeout-type, "
+    "x-request-id, openai-poll-after-ms, content-disposition, content-range"
 )
 _MAX_AGE: Final = "600"
 

@@ -8,8 +8,9 @@ from service.domain.task import State, Task
 from service.flows.submission.reconcile import may_be_settled
 from service.flows.submission.repeats import note_cut_off
 from service.flows.webhooks.formats.shapes import code_of, reason_of
-from service.web.facades.door import MAX_HELD, DoorRequest, with_links
+from service.web.facades.door import MAX_HELD, DoorRequest
 from service.web.facades.headers import MARK
+from service.web.facades.links import with_links
 from service.web.problems import Problem
 from service.web.waiting import stopped, wait_for_end
 

@@ -6,7 +6,7 @@ import datetime as dt
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
-from service.domain.task import Result, State, Task
+from service.domain.task import State, Task
 
 WAITING: Final = frozenset({State.QUEUED, State.SUBMITTING, State.UNCONFIRMED, State.SUBMITTED})
 """States in which no provider is known to work on a task."""
@@ -75,8 +75,3 @@ def base64_of(url: str) -> str | None:
 def first(results: list[Any]) -> Any:
     """Return the first item; None where there is none."""
     return results[0] if results else None
-
-
-def main_result(task: Task) -> Result | None:
-    """Return the first result that is no cover and no preview."""
-    return next((each for each in task.results if each.role == "result"), None)
