@@ -107,8 +107,12 @@ async def related(connection: AsyncConnection, task: Task, *, most: int) -> list
     """Read the task that a task goes on from, and those that go on from the same task or from this one, oldest first."""
     family = [task.id, *([task.parent_id] if task.parent_id is not None else [])]
     parent = select(tasks).where(tasks.c.id == task.parent_id) if task.parent_id is not None else None
-    statement = select(tasks).where(tasks.c.parent_id.in_(family), tasks.c.id != task.id, tasks.c.client == task.client)
-    found = [task_of(row) for row in await connection.execute(statement.order_by(tasks.c.id).limit(most))]
+    # Neither the client nor the order by id stands in the statement: SQLite would read all tasks of the client instead of these few.
+    statement = (
+        select(tasks).where(tasks.c.parent_id.in_(family)).order_by(tasks.c.created_at, tasks.c.id).limit(most + 1)
+    )
+    read = [task_of(row) for row in await connection.execute(statement)]
+    found = [each for each in read if each.id != task.id and each.client == task.client][:most]
     if parent is not None:
         found = [*(task_of(row) for row in await connection.execute(parent)), *found]
     return found
