@@ -28,6 +28,7 @@ def environment() -> jinja2.Environment:
     )
     made.globals["versions"] = {name: each.version for name, each in STATIC.items()}
     made.filters |= {
+        "action_label": words.action_label,
         "remaining": words.remaining,
         "amount": plain,
         "clock": words.clock,

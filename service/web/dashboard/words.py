@@ -5,6 +5,7 @@ import math
 from typing import Final
 from uuid import UUID
 
+from service.domain.task import Action
 from service.domain.text import one_line, shortened
 
 NARROW: Final = "\N{NO-BREAK SPACE}"
@@ -104,3 +105,11 @@ def short_id(value: UUID | str) -> str:
 def excerpt(text: str, length: int) -> str:
     """Return the beginning of a text on one line."""
     return shortened(one_line(text[: length * 4]), length)
+
+
+def action_label(action: Action) -> str:
+    """Return the label of a follow-up. One of symbols alone, which some fonts lack, gets the name that its id contains."""
+    if any(each.isalnum() for each in action.label):
+        return action.label
+    names = [part for part in action.id.split("::") if part.replace("_", "").isalpha() and part not in {"MJ", "JOB"}]
+    return f"{action.label} {names[0].replace('_', ' ').lower()}" if names else action.label
