@@ -46,7 +46,7 @@ async def test_wakes_between_two_rounds_share_one_round(monkeypatch: pytest.Monk
     ("flows", "expected"),
     [
         (["poll"], {"poll", "learn"}),
-        (["money", "results"], {"money", "charge log", "balances", "results", "sweep", "uploads", "learn"}),
+        (["money", "results"], {"money", "charge log", "balances", "sums", "results", "sweep", "uploads", "learn"}),
     ],
 )
 async def test_worker_runs_the_journeys_of_its_flows_only(

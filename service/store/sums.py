@@ -69,7 +69,7 @@ def plan_of(valid: Sequence[tuple[datetime, datetime]], since: datetime | None, 
         at = end
     if until is None or at is None or at < until:
         rest.append((at, until))
-    if len(rest) > MAX_SPANS:
+    if len(rest) > MAX_SPANS or not (rest or days or hours):  # an empty span has no part, and a statement needs one
         return Plan(days=(), hours=(), rest=((since, until),))
     return Plan(days=runs_of_days, hours=runs_of_hours, rest=tuple(rest))
 

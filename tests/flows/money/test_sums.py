@@ -321,6 +321,8 @@ def h(hours: float) -> dt.datetime:
         pytest.param([], (None, None), ([], [], [(None, None)]), id="nothing kept"),
         pytest.param([(0, 24)], (None, None), ([(0, 24)], [], [(None, 0), (24, None)]), id="a day within all time"),
         pytest.param([(0, 24), (24, 48)], (0, 48), ([(0, 48)], [], []), id="days that fill the span"),
+        pytest.param([], (5, 5), ([], [], [(5, 5)]), id="an empty span"),
+        pytest.param([], (5, 4), ([], [], [(5, 4)]), id="a span that ends before it begins"),
         pytest.param([(0, 24), (5, 6)], (0, 30), ([(0, 24)], [], [(24, 30)]), id="an hour within a kept day"),
         pytest.param([(1, 2), (2, 3)], (0.5, 3.5), ([], [(1, 3)], [(0.5, 1), (3, 3.5)]), id="hours within a span"),
         pytest.param([(2 * n, 2 * n + 1) for n in range(110)], (None, None), ([], [], [(None, None)]), id="too many gaps"),

@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 
 from service.domain.task import Failure, Result, State, Task
-from service.web.facades import elkapi, newapi_video, replicate, runwayml
+from service.web.facades import elkapi, newapi_video, runwayml
 from service.web.facades.body import _nested
 from service.web.facades.models import Target, families_of, seconds_of, shape_of
 from service.web.facades.openai import chat, images, videos
 from service.web.facades.openai.errors import error_document
 from service.web.facades.outcome import succeeded
+from service.web.facades.replicate import predictions
 from service.web.facades.uploads import with_uploads
 from service.web.problems import Problem
 from tests.support.operations import task as example
@@ -161,7 +162,7 @@ def test_system_message_of_a_chat_is_where_anthropic_has_it() -> None:
     ],
 )  # fmt: skip
 def test_prediction_names_its_model(named: dict[str, str], said: dict[str, Any], expected: dict[str, Any]) -> None:
-    assert replicate.request_of(named, said)["input"] == expected
+    assert predictions.request_of(named, said)["input"] == expected
 
 
 @pytest.mark.parametrize(
@@ -174,7 +175,7 @@ def test_prediction_names_its_model(named: dict[str, str], said: dict[str, Any],
     ids=str,
 )
 def test_filter_of_webhooks_chooses_the_types(wanted: list[str], events: list[str]) -> None:
-    asked = replicate.request_of({}, {"input": {}, "webhook": "https://e.com", "webhook_events_filter": wanted})
+    asked = predictions.request_of({}, {"input": {}, "webhook": "https://e.com", "webhook_events_filter": wanted})
     assert (set(asked["callback_events"]), asked["callback_format"]) == (set(events), "replicate")
 
 
