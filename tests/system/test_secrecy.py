@@ -136,6 +136,7 @@ async def everything_for(world: World, key: str, ids: list[str]) -> str:
     return "\n".join(said)
 
 
+@pytest.mark.long
 async def test_log_contains_no_secret_after_success_or_fault(marked: World, log: Heard) -> None:
     for fault in sorted(FAULTS.keys() - SLOW_IN_FACT):
         assert (await submit(marked, f"[{fault}]")).status_code == 202
