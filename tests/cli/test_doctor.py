@@ -212,6 +212,7 @@ async def test_server_with_wrong_schema_is_an_error(sqlite_url: str) -> None:
 # ── database and disk ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.long
 async def test_unusable_database_is_an_error(empty_postgresql_url: str, tmp_path: Path) -> None:
     says(
         await found({"DOVECOTE_DATABASE_URL": empty_postgresql_url}, "database"),
@@ -226,6 +227,7 @@ async def test_unusable_database_is_an_error(empty_postgresql_url: str, tmp_path
     says(await found({"DOVECOTE_DATABASE_URL": f"sqlite:///{file}"}, "database"), "error", "")
 
 
+@pytest.mark.long
 async def test_read_only_postgresql_is_an_error(postgresql_url: str) -> None:
     owner = await asyncpg.connect(postgresql_url, server_settings={"default_transaction_read_only": "off"})
     try:

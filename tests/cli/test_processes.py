@@ -47,6 +47,7 @@ def test_processes_end_when_the_block_raises(tmp_path: Path) -> None:
     assert "Receiver at" in served.tail()
 
 
+@pytest.mark.long
 def test_killed_process_can_restart_on_its_port(tmp_path: Path) -> None:
     served = receiver(tmp_path)
     with ProcessGroup() as group:

@@ -229,6 +229,7 @@ async def test_other_tables_on_postgresql_may_be_beside_ours(empty_postgresql_ur
 _HOLD = "import sys; from service.store.database import Database\nwith Database(sys.argv[1]).held(): print('held', flush=True); sys.stdin.read()"
 
 
+@pytest.mark.long
 async def test_second_process_on_sqlite_is_refused_with_advice(sqlite_url: str, tmp_path: Path) -> None:
     pipe = asyncio.subprocess.PIPE
     first = await asyncio.create_subprocess_exec(sys.executable, "-c", _HOLD, sqlite_url, stdin=pipe, stdout=pipe)

@@ -182,6 +182,7 @@ async def test_two_processes_may_migrate_at_once(empty_postgresql_url: str, tmp_
     assert second["was"] == second["schema"]
 
 
+@pytest.mark.long
 async def test_unreachable_database_is_reported(tmp_path: Path) -> None:
     (port,) = free_ports(1)
     code, _, said = await run(tmp_path, f"postgresql://dovecote:hunter2@{LOOPBACK}:{port}/dovecote", "serve")

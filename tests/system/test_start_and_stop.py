@@ -238,6 +238,7 @@ async def not_begun(_: Served) -> None:
 
 
 @pytest.mark.parametrize("before", [begun, not_begun], ids=["begun", "in the backlog"])
+@pytest.mark.long
 async def test_request_that_waits_at_a_stop_gets_an_answer(
     sqlite_url: str, tmp_path: Path, before: Callable[[Served], Awaitable[None]]
 ) -> None:

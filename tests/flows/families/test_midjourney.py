@@ -559,6 +559,7 @@ class Slow(httpx.AsyncBaseTransport):
         return await self._inner.handle_async_request(request)
 
 
+@pytest.mark.long
 async def test_five_hundred_tasks_are_polled_in_few_requests(
     database_url: str, record_property: Callable[[str, object], None]
 ) -> None:

@@ -119,7 +119,9 @@ SPORADIC: dict[str, Callable[[float], int]] = {
 }
 
 
-@pytest.mark.parametrize("how", SPORADIC)
+@pytest.mark.parametrize(
+    "how", ["every other fails", *(pytest.param(how, marks=pytest.mark.long) for how in [*SPORADIC][1:])]
+)
 async def test_sporadic_failures_do_not_disable_an_endpoint(world: World, how: str) -> None:
     hook = Hook.opened(world, SPORADIC[how])
     subject = await Subject.made(world)
