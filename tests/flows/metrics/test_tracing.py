@@ -117,6 +117,7 @@ def test_missing_package_is_named_with_the_remedy(monkeypatch: pytest.MonkeyPatc
         Traces.exporting(instance="a process")
 
 
+@pytest.mark.long
 async def test_opentelemetry_is_not_imported_where_traces_are_off() -> None:
     import asyncio
 

@@ -6,9 +6,13 @@ from collections import Counter
 from decimal import Decimal
 from pathlib import Path
 
+import pytest
+
 from service.store.money import counters
 from tests.support.prices import prices_file
 from tests.support.world import JOB_SECONDS, TASK_REQUEST, World
+
+pytestmark = pytest.mark.long
 
 PROCESSES = 4
 SUBMITS = 200
