@@ -44,7 +44,7 @@ test-busy: $(VENV)/.installed ## the whole suite beside four busy loops: no test
 	$(BIN)/python -m tests.busy $(BIN)/python -m pytest -q $(ARGS)
 
 test-long: $(VENV)/.installed ## what takes long: killed processes and databases, every fault, generated requests, the rest on PostgreSQL
-	$(BIN)/python -m pytest -q -n 3 -m long --ignore=tests/browser $(ARGS)  # fewer at once: they start processes
+	$(BIN)/python -m pytest -q -m long --ignore=tests/browser $(ARGS)
 	$(BIN)/python -m pytest -q -m long -n 0 tests/browser  # by itself: Playwright's loop keeps other tests from theirs
 
 chaos: $(VENV)/.installed ## faults on purpose under load, and a verifier (make chaos ARGS="--rounds 20 --minutes 5 --database postgresql")
