@@ -3,7 +3,7 @@
 import dataclasses
 import math
 
-from service.domain.task import Task
+from service.domain.task import Result, Task
 from service.flows.context import Context
 
 
@@ -13,18 +13,13 @@ def with_links(context: Context, task: Task, address: str) -> Task:
     :param address: what the links begin with
     """
     now = context.now()
-    if not any(
-        each.kept is not None and each.expires_at is not None and each.expires_at <= now for each in task.results
-    ):
-        return task
     until = math.floor(now.timestamp() + context.settings.results.link_seconds)
-    results = tuple(
-        dataclasses.replace(each, url=f"{address}/results/{context.tokens.make_result_link(each.kept.asset, until)}")
-        if each.kept is not None
-        and each.kept.state == "kept"
-        and each.expires_at is not None
-        and each.expires_at <= now
-        else each
-        for each in task.results
-    )
-    return dataclasses.replace(task, results=results)
+
+    def linked(result: Result) -> Result:
+        has_expired = result.expires_at is not None and result.expires_at <= now
+        if result.kept is None or result.kept.state != "kept" or not has_expired:
+            return result
+        link = context.tokens.make_result_link(result.kept.asset, until)
+        return dataclasses.replace(result, url=f"{address}/results/{link}")
+
+    return dataclasses.replace(task, results=tuple(map(linked, task.results)))

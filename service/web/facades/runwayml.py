@@ -1,23 +1,20 @@
 """Runway's own API, as its SDKs and LiteLLM speak it: ``RUNWAYML_BASE_URL=https://…/runwayml``."""
 
-import hmac
 import re
 from collections.abc import Mapping
 from typing import Any, Final
 
 from starlette.responses import Response
 
-from service.domain import media_references
 from service.domain.api_key import Scope
 from service.domain.events import rfc3339
 from service.domain.media_references import upload_name
 from service.domain.task import State, Task
 from service.flows.webhooks.formats.shapes import code_of, outputs, reason_of
-from service.store import uploads as upload_store
 from service.web.facades.actions import cancel, credit_of
 from service.web.facades.body import Fields
 from service.web.facades.door import Door, DoorRequest, DoorRoute, shown
-from service.web.facades.uploads import NAME, store, with_uploads
+from service.web.facades.uploads import NAME, at_address, is_stored, new_address, store, with_uploads
 from service.web.problems import Problem
 
 OPERATIONS: Final = (
@@ -74,8 +71,6 @@ _CODES: Final[Mapping[str, str]] = {
     "overloaded": "THIRD_PARTY.UNAVAILABLE",
 }
 _UPLOADED: Final = re.compile(f"runway://{NAME}")
-_UPLOAD_SECONDS: Final = 3600
-"""Seconds for which a file can be uploaded to its address."""
 _NAMES: Final = {"prompt": "promptText", "image": "promptImage", "video": "videoUri", "aspect_ratio": "ratio"}
 """Runway's names of our fields, for errors."""
 
@@ -195,16 +190,13 @@ async def run_recipe(request: DoorRequest) -> Response:
 async def begin_upload(request: DoorRequest) -> Response:
     """Return where a file can be uploaded without a key, and the address that names it in an input then."""
     said = await request.fields()
-    if request.context.objects is None:
-        raise Problem(400, "no_storage", "there is no storage for files: give a URL or a data: URL instead")
-    upload_id = request.context.new_id()
-    until = int(request.context.now().timestamp()) + _UPLOAD_SECONDS
+    upload_id, until, proof = new_address(request)
     name = upload_name(upload_id)
     fields = {
         "client": request.client,
         "name": str(said.get("filename") or "")[:200],
         "until": str(until),
-        "policy": request.context.tokens.sign_upload(upload_id, request.client, until),
+        "policy": proof,
     }
     return shown({"uploadUrl": f"{request.base}/v1/uploads/{name}", "fields": fields, "runwayUri": f"runway://{name}"})
 
@@ -212,19 +204,9 @@ async def begin_upload(request: DoorRequest) -> Response:
 async def upload(request: DoorRequest) -> Response:
     """Store a file, to the holder of the fields that belong to its address."""
     said = await request.fields()
-    upload_id = media_references.upload_id(request.http.path_params["id"])
     client, until, policy = (str(said.get(name, "")) for name in ("client", "until", "policy"))
-    is_number = until.isascii() and until.isdecimal() and len(until) < 12  # noqa: PLR2004 - digits of a Unix second
-    if upload_id is None or not is_number:
-        raise Problem(403, "forbidden", "the fields do not belong to this address")
-    proof = request.context.tokens.sign_upload(upload_id, client, int(until))
-    if not hmac.compare_digest(policy.encode(), proof.encode()):
-        raise Problem(403, "forbidden", "the fields do not belong to this address")
-    if request.context.now().timestamp() >= int(until):
-        raise Problem(403, "forbidden", "the address has expired: request a new one")
-    async with request.context.database.reading() as connection:
-        known = await upload_store.by_id(connection, [upload_id])
-    if not known:
+    upload_id = at_address(request, client=client, until=until, proof=policy)
+    if not await is_stored(request, upload_id):
         name = str(said.get("name", ""))
         await store(request, said.get("file"), client=client, name=name, upload_id=upload_id)
     return Response(status_code=204)

@@ -1,5 +1,6 @@
 """Store the files that clients upload at doors, and find them in their requests."""
 
+import hmac
 import re
 from collections.abc import AsyncIterator
 from typing import Any, Final
@@ -19,6 +20,44 @@ _PART: Final = 256 * 1024
 _MAX_ADDRESS: Final = 2048
 NAME: Final = "(upl_[a-z2-7]{26})"
 """The id of an upload, as a group of a regular expression."""
+_ADDRESS_SECONDS: Final = 3600
+"""Seconds for which a file can be put at an address."""
+
+
+def new_address(request: DoorRequest) -> tuple[UUID, int, str]:
+    """Return the id of a new upload, the Unix second until which its file can be put without a key, and the proof of both.
+
+    :raises Problem: 400 where there is no storage
+    """
+    if request.context.objects is None:
+        raise Problem(400, "no_storage", "there is no storage for files: give a URL or a data: URL instead")
+    upload_id = request.context.new_id()
+    until = int(request.context.now().timestamp()) + _ADDRESS_SECONDS
+    return upload_id, until, request.context.tokens.sign_upload(upload_id, request.client, until)
+
+
+def at_address(request: DoorRequest, *, client: str, until: str, proof: str) -> UUID:
+    """Return the id of the upload whose file is put at the address of a request.
+
+    :param client: as the address says, like the others
+    :raises Problem: 403 where the address is incomplete, not from here, or has expired
+    """
+    upload_id = media_references.upload_id(request.http.path_params["id"])
+    is_number = until.isascii() and until.isdecimal() and len(until) < 12  # noqa: PLR2004 - digits of a Unix second
+    if upload_id is None or not is_number:
+        raise Problem(403, "forbidden", "the address is incomplete")
+    expected = request.context.tokens.sign_upload(upload_id, client, int(until))
+    if not hmac.compare_digest(proof.encode(), expected.encode()):
+        raise Problem(403, "forbidden", "the address is not valid")
+    if request.context.now().timestamp() >= int(until):
+        raise Problem(403, "forbidden", "the address has expired: request a new one")
+    return upload_id
+
+
+async def is_stored(request: DoorRequest, upload_id: UUID) -> bool:
+    """Return whether the file of an upload was put already."""
+    async with request.context.database.reading() as connection:
+        return bool(await upload_store.by_id(connection, [upload_id]))
 
 
 async def store(

@@ -140,6 +140,21 @@ async def test_proxy_serves_the_hosts_of_fal_only(world: World, target: str) -> 
     assert answer.status_code == 412
 
 
+@pytest.mark.parametrize(
+    ("method", "rest"), [("PUT", ""), ("PUT", "/status"), ("PUT", "/status/stream"), ("GET", "/cancel"), ("POST", "")]
+)
+async def test_proxy_cancels_a_request_at_its_own_path_only(world: World, method: str, rest: str) -> None:
+    path = "/fal-ai/flux/dev"
+    made = await world.client.post("/fal/fal-proxy", json={"prompt": "a"}, headers=proxied("queue.fal.run", path))
+    at = f"/fal-ai/flux/requests/{made.json()['request_id']}"
+    answer = await world.client.request(method, "/fal/fal-proxy", headers=proxied("queue.fal.run", f"{at}{rest}"))
+    assert answer.status_code == 404
+    status = await world.client.get("/fal/fal-proxy", headers=proxied("queue.fal.run", f"{at}/status"))
+    assert status.json()["status"] == "IN_QUEUE"
+    cancel = await world.client.put("/fal/fal-proxy", headers=proxied("queue.fal.run", f"{at}/cancel"))
+    assert cancel.status_code in {200, 202}
+
+
 @pytest.mark.parametrize("app", ["x", "v1/tasks", "fal-ai/flux/requests", "a//b", "a/b?c", ""])
 async def test_proxy_runs_apps_only(world: World, app: str) -> None:
     answer = await world.client.post("/fal/fal-proxy", json={}, headers=proxied("queue.fal.run", f"/{app}"))

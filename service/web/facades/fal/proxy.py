@@ -1,12 +1,13 @@
 """The proxy of fal's JavaScript client (``proxyUrl``): the address that it means is in a header. Nothing is ever forwarded."""
 
 import re
+from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 
 from starlette.responses import Response
 
-from service.web.facades.door import DoorRequest, DoorRoute
+from service.web.facades.door import DoorRequest, DoorRoute, Handler
 from service.web.facades.fal import queue, storage
 from service.web.problems import Problem
 
@@ -60,10 +61,18 @@ async def _create(request: DoorRequest, parts: SplitResult) -> Response:
 
 async def _of_request(request: DoorRequest, found: re.Match[str]) -> Response:
     request.http.path_params["id"] = found["id"]
-    if request.http.method == "PUT":
-        return await queue.cancel_request(request)
-    found_there = {"/status": queue.status, "/status/stream": queue.stream_status}
-    return await found_there.get(found["rest"] or "", queue.result)(request)
+    handler = _HANDLERS.get((request.http.method, found["rest"] or ""))
+    if handler is None:
+        raise Problem(404, "not_found", "the target is not served for this method")
+    return await handler(request)
 
+
+_HANDLERS: Final[Mapping[tuple[str, str], Handler]] = {
+    ("GET", ""): queue.result,
+    ("GET", "/status"): queue.status,
+    ("GET", "/status/stream"): queue.stream_status,
+    ("PUT", "/cancel"): queue.cancel_request,
+}
+"""By method, and by what follows the id of a request."""
 
 ROUTES: Final = tuple(DoorRoute(method=method, path="/fal-proxy", handler=proxied) for method in ("GET", "POST", "PUT"))
