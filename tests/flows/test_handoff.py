@@ -181,7 +181,7 @@ def _destination(task: Task) -> Destination:
     return Destination(task.client, "http://receiver.test", "receiver.test")
 
 
-async def test_handed_message_waits_for_a_free_slot(world: World) -> None:
+async def test_handed_message_without_a_free_slot_is_due_again_at_once(world: World) -> None:
     world.hand_over()
     task = await world.submit("a dove")
     await submit_handed(world)
@@ -193,10 +193,13 @@ async def test_handed_message_waits_for_a_free_slot(world: World) -> None:
     for _ in range(PER_DESTINATION):
         world.context.destination_slots.acquire(destination)
     await deliver_handed(world)
-    assert world.context.handed_messages.waiting() == [claimed]
+    assert world.context.handed_messages.waiting() == []
+    [message] = await world.messages(task)
+    assert (message.state, message.due_at, message.attempts) == ("pending", world.clock(), 0)
     world.context.destination_slots.release(destination)
-    await deliver_handed(world)
+    await world.until(1)
     assert [each.state for each in await world.messages(task)] == ["delivered"]
+    assert len(world.receiver.received) == 1
 
 
 async def test_stop_makes_rows_due_that_no_round_has_taken(world: World) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import datetime as dt
 import functools
+from uuid import UUID
 
 import httpx
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -20,7 +21,7 @@ from service.flows.webhooks.claimed import Claimed
 from service.flows.webhooks.signing import signed_request
 from service.http.client import Answer, post_briefly
 from service.http.ssrf.guard import ForbiddenAddress, forbidden
-from service.store import queue
+from service.store import handed, queue
 from service.store.webhooks import endpoints, secrets
 from service.store.webhooks.claim import destination_of
 from service.store.webhooks.messages import Message, message_of
@@ -42,9 +43,9 @@ _NO_ADDRESS = (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError)
 
 async def run_due(context: Context, pool: TaskPool) -> int:
     """Start to deliver the messages that were handed over and those that are due; return how many were claimed."""
-    handed = _deliver_handed(context, pool)
+    delivered = await _deliver_handed(context, pool)
     free = min(pool.free, MAX_CONCURRENT)
-    if not free or not context.handed_messages.needs_claim(handed):
+    if not free or not context.handed_messages.needs_claim(delivered):
         return 0
     now, claimed_at = context.now(), context.monotonic()
     until, slots = now + dt.timedelta(seconds=LEASE), context.destination_slots
@@ -56,14 +57,22 @@ async def run_due(context: Context, pool: TaskPool) -> int:
     return len(claimed)
 
 
-def _deliver_handed(context: Context, pool: TaskPool) -> int:
-    """Start to deliver the messages that this process has claimed as it wrote them; return how many."""
-    handed = context.handed_messages.take(min(pool.free, MAX_CONCURRENT))
-    waiting = [each for each in handed if not context.destination_slots.try_acquire(destination_of(each[1].message))]
-    for came, claimed in (each for each in handed if each not in waiting):
-        pool.start(deliver(context, claimed, claimed_at=came))
-    context.handed_messages.put_back(waiting)
-    return len(handed) - len(waiting)
+async def _deliver_handed(context: Context, pool: TaskPool) -> int:
+    """Start to deliver the messages that this process has claimed as it wrote them; return how many.
+
+    A message without a free slot is due again at once. It does not wait in memory: its endpoint may change, or its task be erased.
+    """
+    delivered = 0
+    without_slot: list[UUID] = []
+    for came, claimed in context.handed_messages.take(min(pool.free, MAX_CONCURRENT)):
+        if context.destination_slots.try_acquire(destination_of(claimed.message)):
+            pool.start(deliver(context, claimed, claimed_at=came))
+            delivered += 1
+        else:
+            without_slot.append(claimed.message.id)
+    if without_slot:
+        await context.writers.journeys.run(handed.release, "webhook_messages", without_slot, now=context.now())
+    return delivered
 
 
 async def _claim(
