@@ -18,6 +18,7 @@ from service.store.webhooks import attempts, messages
 
 DAYS: Final = 200
 EVENTS: Final = 5
+SUBMISSION: Final = UUID(int=2)
 PROTOTYPE: Final = UUID(int=1)
 """The task that is multiplied."""
 
@@ -91,8 +92,21 @@ def _copies(numbered: Numbers, *, sqlite: bool) -> dict[tables.Table, Copies]:
 
 
 async def _insert_prototype(connection: AsyncConnection, now: dt.datetime) -> None:
-    submission_id = UUID(int=2)
-    task = Task(
+    """Insert the rows of one ended task."""
+    await task_store.accept(connection, [dataclasses.replace(_task(now), sequence=1)])
+    await submissions.begin(connection, [_submission(now)])
+    await events.record(connection, [_event(number, now) for number in range(2, EVENTS + 1)])
+    await callbacks.receive(connection, [_callback(now)])
+    message = _message(now)
+    await messages.insert(connection, [message])
+    delivery = attempts.Delivery(
+        message_id=message.id, attempt=1, at=now, status=200, duration_ms=20, answer="ok", error=None
+    )
+    await attempts.record(connection, [delivery])
+
+
+def _task(now: dt.datetime) -> Task:
+    return Task(
         id=PROTOTYPE,
         client="bench",
         family="runway",
@@ -105,7 +119,7 @@ async def _insert_prototype(connection: AsyncConnection, now: dt.datetime) -> No
         state=State.SUCCEEDED,
         upstream="elkapi",
         dialect="runway/aggregator",
-        submission_id=submission_id,
+        submission_id=SUBMISSION,
         external_id="job-0",
         progress=100,
         results=(Result("video", url="https://files.example.com/" + "v" * 200),),
@@ -118,10 +132,12 @@ async def _insert_prototype(connection: AsyncConnection, now: dt.datetime) -> No
         finished_at=now,
         deadline_at=now,
     )
-    await task_store.accept(connection, [dataclasses.replace(task, sequence=1)])
-    submission = Submission(
-        id=submission_id,
-        task_id=task.id,
+
+
+def _submission(now: dt.datetime) -> Submission:
+    return Submission(
+        id=SUBMISSION,
+        task_id=PROTOTYPE,
         upstream="elkapi",
         dialect="runway/aggregator",
         outcome=Outcome.TAKEN,
@@ -129,26 +145,25 @@ async def _insert_prototype(connection: AsyncConnection, now: dt.datetime) -> No
         sent_at=now,
         settled_at=now,
     )
-    await submissions.begin(connection, [submission])
-    await events.record(
-        connection,
-        [
-            Event(
-                task_id=task.id,
-                client="bench",
-                sequence=number,
-                type="progress",
-                message="task.progress",
-                source=Source.CALLBACK,
-                at=now,
-                data={"progress": number},
-            )
-            for number in range(2, EVENTS + 1)
-        ],
+
+
+def _event(number: int, now: dt.datetime) -> Event:
+    return Event(
+        task_id=PROTOTYPE,
+        client="bench",
+        sequence=number,
+        type="progress",
+        message="task.progress",
+        source=Source.CALLBACK,
+        at=now,
+        data={"progress": number},
     )
-    received = callbacks.Received(
+
+
+def _callback(now: dt.datetime) -> callbacks.Received:
+    return callbacks.Received(
         id=UUID(int=3),
-        submission_id=submission_id,
+        submission_id=SUBMISSION,
         headers={"content-type": "application/json"},
         body=b"x" * 1000,
         dedupe_key=b"k" * 32,
@@ -157,11 +172,13 @@ async def _insert_prototype(connection: AsyncConnection, now: dt.datetime) -> No
         decided_at=now,
         due_at=None,
     )
-    await callbacks.receive(connection, [received])
-    message = messages.Message(
+
+
+def _message(now: dt.datetime) -> messages.Message:
+    return messages.Message(
         id=UUID(int=4),
         client="bench",
-        task_id=task.id,
+        task_id=PROTOTYPE,
         destination="https://shop.example.com",
         sequence=EVENTS,
         type="task.succeeded",
@@ -173,8 +190,3 @@ async def _insert_prototype(connection: AsyncConnection, now: dt.datetime) -> No
         due_at=None,
         attempts=1,
     )
-    await messages.insert(connection, [message])
-    delivery = attempts.Delivery(
-        message_id=message.id, attempt=1, at=now, status=200, duration_ms=20, answer="ok", error=None
-    )
-    await attempts.record(connection, [delivery])
