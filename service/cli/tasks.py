@@ -222,7 +222,7 @@ def erasure(erasure_id: uuid.UUID, url: str, *, as_json: bool) -> None:
 
 
 def _confirm(question: str, *, yes: bool) -> None:
-    """Ask the user before content is erased; with ``--yes`` nothing is asked."""
+    """Ask the user before content is erased, except with ``--yes``."""
     if not yes and not click.confirm(question, err=True):
         raise click.exceptions.Exit(exits.USAGE)
 

@@ -129,7 +129,7 @@ class _Asked(Generic[T]):
 
 
 class Shared(Generic[K, T]):
-    """Answers to questions that cost something: whoever asks about the same key within some seconds gets the same answer."""
+    """Answers that are expensive to get. Callers that ask about the same key within some seconds share one answer."""
 
     def __init__(self, *, seconds: float, most: int) -> None:
         """Remember nothing yet.
@@ -159,7 +159,7 @@ class Shared(Generic[K, T]):
             return cast("T", asked.answer)
 
     def _forget(self) -> None:
-        """Make room for a key: forget the oldest ones about which nobody asks at this moment."""
+        """Make room for a key: forget the oldest keys that no caller waits for."""
         spare = len(self._asked) - self._most + 1
         if spare > 0:
             idle = [key for key, asked in self._asked.items() if not asked.lock.locked()]

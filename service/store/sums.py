@@ -237,7 +237,7 @@ _DROP = delete(sum_periods).where(
 
 
 async def begin(connection: AsyncConnection, subject: str, period: tuple[datetime, datetime]) -> int:
-    """Begin to sum a period, and return its version. What was noted so far is forgotten: the rows contain it."""
+    """Begin to sum a period, and return its version. Delete the changes noted so far: the rows already contain them."""
     first, end = period
     given = {"of_subject": subject, "first": first, "end": end}
     await connection.execute(_FORGET_CHANGES, given)

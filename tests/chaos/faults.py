@@ -222,7 +222,7 @@ async def receivers_hang(place: Place, server: Server | None, seconds: float) ->
 
 @contextlib.asynccontextmanager
 async def receivers_fail(place: Place, server: Server | None, seconds: float) -> AsyncIterator[None]:
-    """Let receivers answer 500."""
+    """Make the receivers answer 500."""
     place.hooks.set("fail")
     try:
         yield

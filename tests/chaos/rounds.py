@@ -206,7 +206,7 @@ class Supervisor:
         self._healthy = True
 
     def close(self) -> None:
-        """Start nothing again any more."""
+        """Stop starting ended processes again."""
         self._task.cancel()
 
     async def _run(self) -> None:

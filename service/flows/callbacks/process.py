@@ -38,11 +38,11 @@ MAX_CLAIMED_AT_REST = 250
 MAX_COMPLETED = 500
 
 Stored = Row[Any] | Received
-"""A stored callback: its row, or the value of which this process has made the row."""
+"""A stored callback: its row, or the value that this process has written as the row."""
 
 
 async def run_due(context: Context) -> int:
-    """Apply the callbacks that were handed over and those that are due; return how many were claimed, or wait here still."""
+    """Apply the callbacks that were handed over and those that are due; return how many were claimed, or still wait in memory."""
     most = MAX_CLAIMED if context.writers.requests_wait else MAX_CLAIMED_AT_REST
     handed = context.handed_callbacks.take(most)
     found: Sequence[Stored] = ()

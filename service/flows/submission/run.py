@@ -61,7 +61,7 @@ class Round:
 
 
 async def run_due(context: Context, pool: TaskPool) -> int:
-    """Start to send the tasks that were handed over, are due, or whose turn it is; return how many were claimed or wait here."""
+    """Start to send the tasks that were handed over, are due, or whose turn it is; return how many were claimed, or still wait in memory."""
     room = min(pool.free, MAX_PLANNED)
     if not room:
         return 0

@@ -25,7 +25,7 @@ class AnyMethod:
 
 
 class PrefixRoute(BaseRoute):
-    """Every path below a prefix. A path elsewhere costs one comparison."""
+    """Serves every path below a prefix. Any other path costs one comparison."""
 
     def __init__(self, prefix: str, router: Router) -> None:
         """Serve the paths below a prefix by a router, whose routes have the whole path."""

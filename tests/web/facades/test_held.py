@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from service.web.facades.fal import DOOR as FAL_DOOR
+from tests.support.asgi import scope_of
 from tests.support.clients import ALICE, BOB
 from tests.support.doors import DOORS, upstreams
 from tests.support.waiting import LIMIT
@@ -38,20 +39,7 @@ class Broken:
         request = httpx.Request("POST", f"http://localhost{path}", json=body, headers=headers)
         self._closed = asyncio.Event()
         self._parts = [{"type": "http.request", "body": request.content, "more_body": False}]
-        scope = {
-            "type": "http",
-            "asgi": {"version": "3.0"},
-            "http_version": "1.1",
-            "method": "POST",
-            "headers": [(name.lower(), value) for name, value in request.headers.raw],
-            "scheme": "http",
-            "path": path,
-            "raw_path": path.encode(),
-            "query_string": b"",
-            "server": ("localhost", 80),
-            "client": ("127.0.0.1", 1),
-            "root_path": "",
-        }
+        scope = scope_of(request)
         self.waits = asyncio.Event()
         self._asking = asyncio.create_task(world.app(scope, self._receive, self._send))
 

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import select
 
 from service.store.tables import repeats
+from tests.support.asgi import scope_of
 from tests.support.clients import ALICE
 from tests.support.door_matrix import ROWS, Row, is_held, outcome, table
 from tests.support.doors import DOORS, upstreams
@@ -136,20 +137,7 @@ async def break_off(world: World, row: Row, prompt: str) -> None:
     """Send a submit, and close the connection before its answer."""
     request = httpx.Request("POST", f"http://localhost{row.path}", json=row.body(prompt), headers=KEY)
     parts = [{"type": "http.request", "body": request.content, "more_body": False}]
-    scope = {
-        "type": "http",
-        "asgi": {"version": "3.0"},
-        "http_version": "1.1",
-        "method": "POST",
-        "headers": [(name.lower(), value) for name, value in request.headers.raw],
-        "scheme": "http",
-        "path": row.path,
-        "raw_path": row.path.encode(),
-        "query_string": b"",
-        "server": ("localhost", 80),
-        "client": ("127.0.0.1", 1),
-        "root_path": "",
-    }
+    scope = scope_of(request)
 
     async def receive() -> dict[str, Any]:
         return parts.pop() if parts else {"type": "http.disconnect"}
