@@ -28,9 +28,9 @@ from service.cli.processes import ended_by_signals
 from tests.chaos.evidence import Accepted, Arrived, Evidence, Fault, Refused
 from tests.chaos.faults import Inject, Place, missing, schedule
 from tests.chaos.installation import HERE, Installation, Kind, isolate_environment, prepared
-from tests.chaos.look import look
 from tests.chaos.outside import jobs_of
 from tests.chaos.rounds import PROGRESS, Around, Options, Supervisor, settle, surroundings
+from tests.chaos.snapshot import write_snapshot
 from tests.chaos.upgrade import migrate_with
 
 EVERY: Final = 10.0
@@ -98,7 +98,7 @@ async def soak(
                 supervisor.faults_ended()
                 settled = await settle(installation, around, DEADLINE + PROGRESS, say)
                 if not settled:
-                    say(f"see {await look(installation, folder)}")
+                    say(f"see {await write_snapshot(installation, folder)}")
             sampling.cancel()
             await asyncio.wait({sampling})
         wrong = list(_wrong(evidence, around, settled=settled))

@@ -21,7 +21,7 @@ _SESSIONS: Final = """
 _LOCKS: Final = "SELECT pid, locktype, relation::regclass::text, mode, granted FROM pg_locks ORDER BY granted, pid"
 
 
-async def look(installation: Installation, folder: Path) -> Path:
+async def write_snapshot(installation: Installation, folder: Path) -> Path:
     """Write the state of the servers and of the database into a file of a folder, and return its path."""
     parts = [f"disk: {_disk(installation)}", *_processes(installation)]
     for each in installation.servers:
@@ -32,7 +32,7 @@ async def look(installation: Installation, folder: Path) -> Path:
     if installation.cluster is not None:
         parts += [f"log of PostgreSQL:\n{installation.cluster.tail()}"]
         parts += [f"{await _rows(installation.direct_url, statement)}" for statement in (_SESSIONS, _LOCKS)]
-    file = folder / "look.txt"
+    file = folder / "snapshot.txt"
     file.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     return file
 
