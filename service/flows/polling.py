@@ -13,7 +13,7 @@ from uuid import UUID
 from service.domain.changes import Change, CheckFailed, CheckPostponed, Ended, JobMissing, StatusReported
 from service.domain.errors import AccountProblem, NotFound, Unavailable, UpstreamError
 from service.domain.schedules import LEASE, RETRY_AFTER_CAP, counts_as_missing, may_be_invisible
-from service.domain.task import ENDED, Failure, Source, State, Task, Update
+from service.domain.task import ENDED, OPEN, TO_SUBMIT, Failure, Source, State, Task, Update
 from service.domain.text import storable
 from service.flows.apply import Applied, settle, settle_surely
 from service.flows.concurrency import TaskPool
@@ -47,6 +47,7 @@ class _AtOnce(enum.Enum):
 
 AT_ONCE: Final = _AtOnce.AT_ONCE
 """The task was not asked about, and is to be polled singly at once."""
+_MAY_BE_POLLED: Final = OPEN - TO_SUBMIT
 Found = Update | UpstreamError | Literal[_AtOnce.AT_ONCE] | None
 """The provider's report, the error of the query, or None where no query was needed."""
 Answer = TypeVar("Answer")
@@ -350,20 +351,27 @@ def _change(context: Context, task: Task, found: Found, *, attempt: int | None) 
             later = now + dt.timedelta(seconds=wait) if wait else None
             return CheckFailed(task_id=task.id, attempt=attempt, error=error, not_before=later)
         case Update():
-            return StatusReported(task_id=task.id, attempt=attempt, source=Source.POLL, update=found)
+            return _report(task, found, attempt)
+
+
+def _report(task: Task, update: Update, attempt: int | None) -> StatusReported:
+    """Return what a provider says of the job that a task had when it was polled."""
+    return StatusReported(
+        task_id=task.id, attempt=attempt, source=Source.POLL, update=update, submission_id=task.submission_id
+    )
 
 
 def _not_found(task: Task, error: NotFound, attempt: int | None, now: dt.datetime) -> Change:
     words = f"{task.upstream} does not know job {task.external_id}"
     if task.cancel_requested_at is not None and not may_be_invisible(task, now=now):
         cancelled = Update(state=State.CANCELLED, failure=Failure("cancelled", error.message))
-        return StatusReported(task_id=task.id, attempt=attempt, source=Source.POLL, update=cancelled)
+        return _report(task, cancelled, attempt)
     since = task.missing_since or now
     if not counts_as_missing(dataclasses.replace(task, missing_since=since), now=now):
         return JobMissing(task_id=task.id, attempt=attempt, since=since, error=f"{words} (yet)")
     # The provider reported no failure, only that it cannot find the job: this is our own conclusion.
     failure = Failure("not_found", f"{words}: {error.message or error.code}")
-    return Ended(task_id=task.id, attempt=attempt, state=State.FAILED, failure=failure)
+    return Ended(task_id=task.id, attempt=attempt, state=State.FAILED, failure=failure, expects=_MAY_BE_POLLED)
 
 
 def _expiry(context: Context, task: Task) -> Ended:
