@@ -239,7 +239,7 @@ def sentence_of(task: Task, *, now: dt.datetime) -> tuple[str, str]:
 
 
 def missed_callback(context: Context, records: Records, *, now: dt.datetime) -> bool:
-    """Tell whether a task ended without a callback that was expected. Callbacks may have been pruned: then it is not said."""
+    """Return whether a task ended without a callback that was expected. Callbacks may have been pruned: then it is not said."""
     task, kept_for = records.task, context.settings.retention.age("callbacks")
     if task.finished_at is None or not task.callback_expected or records.callbacks:
         return False
