@@ -176,7 +176,14 @@ async def ask_again(context: Context, task: Task) -> Update | None:
 
 async def _reconcile(context: Context, task: Task) -> None:
     """Search for the job of a task without an id; at the deadline for the last time."""
-    await reconcile(context, task)
+    try:
+        await reconcile(context, task)
+    except StoreUnavailable:
+        raise
+    except Exception as error:  # noqa: BLE001 - a search that fails must not keep the task from its deadline
+        log.exception("search for a job failed task=%s", task.id)
+        words = f"the search for the job failed: {type(error).__name__}"
+        await settle(context, CheckFailed(task_id=task.id, attempt=task.attempts, error=words))
     if context.now() >= task.deadline_at:
         await settle(context, _expiry(context, task))
 
@@ -288,9 +295,6 @@ async def _answer_to(
         return await run_exchange(context, upstream, dialect, exchange, hidden=hidden)
     except UpstreamError as error:
         return error
-    except Exception as error:  # noqa: BLE001 - our own fault while reading; the task is polled again
-        log.exception("poll cannot be read upstream=%s dialect=%s", upstream.name, dialect.facts.key)
-        return UpstreamError("unreadable", f"the answer could not be read: {error!r}"[:300])
 
 
 async def _ask_many(
