@@ -40,7 +40,7 @@ async def run_exchange(
     *,
     hidden: Sequence[str] = (),
     send_before: float | None = None,
-    sent: list[Call] | None = None,
+    sending: Callable[[Call], None] = lambda _: None,
     heard: Callable[[Call, Reply], None] | None = None,
     live: LiveAnswer | None = None,
 ) -> Outcome:
@@ -48,19 +48,19 @@ async def run_exchange(
 
     :param hidden: secrets besides the key that the upstream may repeat in its answers; they are not read
     :param send_before: the time on the monotonic clock after which a creating call is not sent any more
-    :param sent: gets every call before it is sent
+    :param sending: is told of every call before it is sent
     :param heard: is told of every answer before it is read
     :param live: gets the pieces of the answer to a creating call while they come, where the dialect can stream
     :raises UpstreamError: by what may be done next; after a creating call that may have arrived always Uncertain
     """
-    redactor = Redactor(context.tokens, [*secrets_of(upstream), *hidden])
-    sent = [] if sent is None else sent
+    redactor, buys = Redactor(context.tokens, [*secrets_of(upstream), *hidden]), False
     try:
         call = _first(exchange)
         while True:
             if call.creates and send_before is not None and context.monotonic() > send_before:
                 raise NotSent  # noqa: TRY301 - as an upstream's own error
-            sent.append(call)
+            buys = buys or call.creates
+            sending(call)
             reply = await _ask(context, upstream, dialect, call, redactor, live=live)
             if heard is not None:
                 heard(call, reply)
@@ -78,8 +78,8 @@ async def run_exchange(
         raise
     except Exception as error:  # noqa: BLE001 - any fault of ours
         log.exception("answer cannot be read upstream=%s dialect=%s", upstream.name, dialect.facts.key)
-        misread = _misread(error, buys=any(call.creates for call in sent))
-        raise redactor.error(misread) from None  # its frames would keep a large request in memory
+        misread = redactor.error(_misread(error, buys=buys))
+    raise misread  # here, because with its context it would keep a large request in memory
 
 
 def _misread(error: Exception, *, buys: bool) -> UpstreamError:

@@ -56,18 +56,13 @@ class Handover:
     """When its task was claimed, on the monotonic clock."""
     answers: list[Answer] = dataclasses.field(default_factory=list)
     """The answer of the upstream, for the task's history."""
-    sent: list[Call] = dataclasses.field(default_factory=list)
-    """The calls that were sent, or are about to be."""
+    sent: list[bool] = dataclasses.field(default_factory=list)
+    """Of each call that was sent, or is about to be: whether it creates the job."""
 
     @property
     def key(self) -> circuit_store.Key:
         """The key of its circuit."""
         return self.upstream.name, self.dialect.facts.key
-
-    @property
-    def may_have_bought(self) -> bool:
-        """Whether a call was sent that creates the job."""
-        return any(map(self.creates, self.sent))
 
     def creates(self, call: Call) -> bool:
         """Return whether a call creates the job. That of a free operation buys nothing."""
@@ -93,7 +88,7 @@ async def _hand_over(context: Context, handover: Handover, live: LiveAnswer | No
         log.exception("submission failed submission=%s", handover.submission.id)
         error = Uncertain("unreadable", f"the submission failed: {type(raised).__name__}")
     if error is not None:
-        error = error if handover.may_have_bought else _never_bought(error, stopped=stopped)
+        error = error if any(handover.sent) else _never_bought(error, stopped=stopped)
         change = change_for(context, handover, error)
     outcome = Outcome.TAKEN if error is None else error.outcome
     context.metrics.submissions.labels(handover.upstream.name, outcome).inc()
@@ -174,7 +169,7 @@ async def _send_whole(context: Context, handover: Handover, task: Task, live: Li
         exchange,
         hidden=hidden,
         send_before=handover.claimed_at + SEND_WITHIN + seconds_for(handover.upstream, handover.dialect, handover.task),
-        sent=handover.sent,
+        sending=lambda call: handover.sent.append(handover.creates(call)),
         heard=keep,
         live=live,
     )
