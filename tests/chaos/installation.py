@@ -24,6 +24,8 @@ Kind = Literal["sqlite", "postgresql"]
 HERE: Final = Path(__file__).resolve().parents[2]
 DISK: Final = {"sqlite": "48m", "postgresql": "700m"}
 """Size of the small disk that holds the database."""
+MAX_LOG_MB: Final = 192
+"""The log that PostgreSQL keeps before a checkpoint. Its default, 1 GB, is more than the disk holds."""
 START_WITHIN: Final = 120.0
 """Seconds in which the processes must serve, on a machine that does other work, too."""
 STOPPED_WITHIN: Final = 40.0
@@ -237,7 +239,7 @@ def _database(kind: Kind, data: Path) -> Iterator[tuple[Cluster | None, str]]:
     if kind == "sqlite":
         yield None, f"sqlite:///{data / 'dovecote.db'}"
         return
-    cluster = Cluster(data)
+    cluster = Cluster(data, max_log_mb=MAX_LOG_MB)
     try:
         yield cluster, cluster.url
     finally:

@@ -24,6 +24,7 @@ from tests.chaos.faults import SORTS, Inject, Place, missing, schedule
 from tests.chaos.installation import HERE, Installation, Kind, prepared
 from tests.chaos.load import Load
 from tests.chaos.outside import Hooks, Postman, jobs_of
+from tests.chaos.snapshot import write_snapshot
 from tests.chaos.upgrade import BEGINS_AT, checked_out, migrate_with, replace_all
 from tests.chaos.watch import watch
 from tests.support.database_proxy import Proxy, socket_of, through
@@ -98,6 +99,8 @@ async def run(kind: Kind, seed: int, folder: Path, options: Options, say: Say) -
                 await _load_and_faults(installation, around, seed, options, say)
                 supervisor.faults_ended()
                 settled = await settle(installation, around, options.deadline + PROGRESS, say)
+                if not settled:
+                    say(f"see {await write_snapshot(installation, folder)}, which --keep keeps")
                 await around.read_all(evidence)
             watching.cancel()
             await asyncio.wait({watching})

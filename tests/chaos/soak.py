@@ -30,6 +30,7 @@ from tests.chaos.faults import Inject, Place, missing, schedule
 from tests.chaos.installation import HERE, Installation, Kind, isolate_environment, prepared
 from tests.chaos.outside import jobs_of
 from tests.chaos.rounds import PROGRESS, Around, Options, Supervisor, settle, surroundings
+from tests.chaos.snapshot import write_snapshot
 from tests.chaos.upgrade import migrate_with
 
 EVERY: Final = 10.0
@@ -89,11 +90,15 @@ async def soak(
         async with surroundings(installation, evidence, random.Random(seed), HERE, options) as around:
             await migrate_with(HERE, installation.direct_url, folder)
             await installation.start()
-            sampling = asyncio.create_task(_sample_again_and_again(installation, samples, say))
+            sampling = asyncio.create_task(
+                _sample_again_and_again(installation, samples, folder / "samples.jsonl", say)
+            )
             with contextlib.closing(Supervisor(installation, evidence, say)) as supervisor:
                 await _load_and_faults(installation, around, options, seed, say)
                 supervisor.faults_ended()
                 settled = await settle(installation, around, DEADLINE + PROGRESS, say)
+                if not settled:
+                    say(f"see {await write_snapshot(installation, folder)}")
             sampling.cancel()
             await asyncio.wait({sampling})
         wrong = list(_wrong(evidence, around, settled=settled))
@@ -136,12 +141,14 @@ def _wrong(evidence: Evidence, around: Around, *, settled: bool) -> Iterator[str
 
 
 async def _sample_again_and_again(
-    installation: Installation, samples: list[Sample], say: Callable[[str], None]
+    installation: Installation, samples: list[Sample], file: Path, say: Callable[[str], None]
 ) -> None:
     began = time.monotonic()
     while True:
         try:  # during a fault of the database there is nothing to read
             samples.append(await asyncio.wait_for(_sample(installation, time.monotonic() - began), 5))
+            with file.open("a", encoding="utf-8") as lines:
+                lines.write(json.dumps(dataclasses.asdict(samples[-1])) + "\n")
         except (OSError, TimeoutError, asyncpg.PostgresError, sqlite3.Error, psutil.Error) as error:
             say(f"no sample: {type(error).__name__}")
         await asyncio.sleep(EVERY)
@@ -226,6 +233,16 @@ def chart_of(samples: Sequence[Sample]) -> str:
     )
 
 
+@contextlib.contextmanager
+def _folder(kept: Path | None) -> Iterator[Path]:
+    if kept is not None:
+        kept.mkdir(parents=True)
+        yield kept.resolve()
+        return
+    with tempfile.TemporaryDirectory(prefix="dovecote-soak-", ignore_cleanup_errors=True) as name:
+        yield Path(name)
+
+
 def main(arguments: Sequence[str]) -> None:
     """Run the load and the faults, and print the table."""
     parser = argparse.ArgumentParser(
@@ -238,6 +255,9 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--seed", type=int, default=1, help="decides the faults and the load (default 1)")
     parser.add_argument("--svg", type=Path, metavar="FILE", help="draw the samples there")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample there")
+    parser.add_argument(
+        "--keep", type=Path, metavar="FOLDER", help="keep logs, evidence and samples in this new folder"
+    )
     given = parser.parse_args(arguments)
     isolate_environment()
     began = time.monotonic()
@@ -245,11 +265,11 @@ def main(arguments: Sequence[str]) -> None:
     def say(line: str) -> None:
         sys.stderr.write(f"  {time.monotonic() - began:6.1f} {line}\n")
 
-    with ended_by_signals(), tempfile.TemporaryDirectory(prefix="dovecote-soak-", ignore_cleanup_errors=True) as name:
+    with ended_by_signals(), _folder(given.keep) as name:
         result = asyncio.run(
             soak(
                 given.database,
-                Path(name),
+                name,
                 minutes=given.minutes,
                 rate=given.rate,
                 every=given.every,

