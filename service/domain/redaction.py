@@ -140,7 +140,7 @@ def _with_texts(value: Any, change: Callable[[str], str]) -> Any:
         items = [_with_texts(each, change) for each in value]
         return value if all(map(operator.is_, items, value)) else type(value)(items)
     found = {}
-    for name in _names_of(kind):
+    for name in _names_of(value.__class__):
         each = getattr(value, name)
         if type(each) not in _WITHOUT_TEXT and (new := _with_texts(each, change)) is not each:
             found[name] = new
