@@ -20,8 +20,9 @@ from service.store.database import Database
 from service.store.migrate import migrate
 from service.store.tables import metadata
 from tests.support.cluster import creating_a_server
-from tests.support.collection import ByFile, import_share, is_long
+from tests.support.collection import ByFile, import_share, is_long, takes_whole_suite
 from tests.support.contract import CONTRACT
+from tests.support.folded import folded
 from tests.support.world import World
 
 hypothesis.settings.register_profile("dovecote", deadline=None)  # a busy machine is no failure
@@ -53,6 +54,16 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def pytest_collection(session: pytest.Session) -> None:
     """Share the preparation of the test files between the processes of a run."""
     import_share(session.config, _HERE)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pycollect_makeitem(collector: pytest.Collector, name: str, obj: object) -> pytest.Item | None:
+    """Collect the rows of a pure test as one item, where the whole suite runs without its long tests."""
+    config = collector.config
+    whole = config.getoption("markexpr") == "not long" and not config.getoption("keyword")
+    if whole and takes_whole_suite(config, _HERE) and isinstance(collector, pytest.Module) and name.startswith("test_"):
+        return folded(collector, name, obj)
+    return None
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -216,6 +216,7 @@ OF_OTHER_PROGRAMS = frozenset(
         "proxy_read_timeout",
         "proxy_request_buffering",
         "ssrf_proxy",
+        "synchronous_mode_strict",
         "workflow_run_id",
     ]
 )

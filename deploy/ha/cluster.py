@@ -130,7 +130,7 @@ class Cluster:
             self._write(f"{node.name}.json", json.dumps(self._configuration(node)))
         first, *others = self.layout.nodes
         self.start_node(first.name)  # alone, so that it is the primary
-        self._wait("the first primary", lambda: self.primary() == first.name)
+        self._wait("the first primary", lambda: self._bootstrapped(first.name))
         for node in others:
             self.start_node(node.name)
         self.psql(f"CREATE ROLE {USER} LOGIN PASSWORD '{PASSWORD}'")
@@ -143,20 +143,41 @@ class Cluster:
         """Start a node, also one that was killed."""
         self._spawn(name, [*(_patroni() or []), str(self.folder / f"{name}.json")])
 
+    def _bootstrapped(self, name: str) -> bool:
+        """Return whether the first node is the primary. Patroni ends when a bootstrap fails, as on a busy machine: start it again."""
+        if self._processes[name].poll() is not None:
+            self.start_node(name)
+        return self.primary() == name
+
     def wait_until_whole(self) -> None:
-        """Wait until both replicas stream, and one of them is synchronous where that is required."""
+        """Wait until both replicas stream, and one of them may take over: where it must be synchronous, by Patroni's word.
+
+        PostgreSQL calls a replica synchronous before Patroni has written it down in etcd, and only then may it be promoted.
+        """
         streaming = (
             f"SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming' AND application_name IN {NAMES}"
         )
         self._wait("both replicas", lambda: self.primary() is not None and self._asked(streaming) == "2")
         if self.synchronous:
-            named = "SELECT count(*) FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum')"
-            self._wait("a synchronous replica", lambda: self._asked(named) != "0")
+            self._wait("a synchronous replica", lambda: self._answering("synchronous") is not None)
 
     def primary(self, *, other_than: str | None = None) -> str | None:
         """Return the name of the primary by Patroni's word."""
+        return self._answering("primary", other_than=other_than)
+
+    def logs(self, lines: int = 20) -> str:
+        """Return the last lines of every log."""
+        files = sorted(self.folder.glob("*.log"))
+        return "\n".join(
+            line
+            for file in files
+            for line in [f"== {file.name}", *file.read_text(errors="replace").splitlines()[-lines:]]
+        )
+
+    def _answering(self, role: str, *, other_than: str | None = None) -> str | None:
+        """Return the name of a node that has a role by Patroni's word."""
         nodes = [node for node in self.layout.nodes if node.name != other_than]
-        return next((node.name for node in nodes if _status(f"http://127.0.0.1:{node.rest}/primary") == OK), None)
+        return next((node.name for node in nodes if _status(f"http://127.0.0.1:{node.rest}/{role}") == OK), None)
 
     def psql(self, statement: str, database: str = "postgres") -> str:
         """Run a statement on the primary, past every relay."""

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal, Self
+from uuid import UUID
 
 from service.domain.effects import ChangeOfTask, Effect, essential_update
 from service.domain.kept import Kept
@@ -31,12 +32,19 @@ class StatusReported(ChangeOfTask):
     source: Source
     update: Update
     submission: Submission | None = None
-    """The submission that a callback names, or whose job was polled."""
+    """The submission that a callback names."""
+    submission_id: UUID | None = None
+    """The submission whose job was polled or cancelled. The task may have another job by the time the answer is there."""
 
     @property
     def evidence(self) -> Submission | None:
         """The submission whose job was reported on, where the report names one."""
         return self.submission
+
+    @property
+    def evidence_id(self) -> UUID | None:
+        """The id of the submission whose job was reported on."""
+        return self.submission_id if self.submission is None else self.submission.id
 
     def effect(self) -> Effect:
         """Return the report; an answer ends any trouble that was noted."""

@@ -70,10 +70,10 @@ def decide(task: Task, change: Change, facts: Facts, *, now: datetime) -> Decide
         return Decided(decision="stale", task=task)
     effect = change.effect() if task.erased_at is None else effect_without_content(change.effect())
     unknown_word = effect.update.unknown_word
-    if change.evidence is not None:
-        effect = assess(task, effect, facts.submissions.get(change.evidence.id, change.evidence), now=now)
-        known = facts.submissions.get(change.evidence.id, change.evidence)
-        effect = bought_again(task, effect, known, now=now) or effect
+    proven = None if change.evidence_id is None else facts.submissions.get(change.evidence_id, change.evidence)
+    if proven is not None:
+        effect = assess(task, effect, proven, now=now)
+        effect = bought_again(task, effect, proven, now=now) or effect
     lease_held = lease_held and not effect.is_duplicate
     of_another = effect.is_certain and effect.settles is not None and effect.settles.id != task.submission_id
     if (task.state not in change.expects or of_another) and not effect.is_duplicate:

@@ -65,6 +65,11 @@ class ChangeOfTask:
         """The submission of which this proves that it created a job."""
         return None
 
+    @property
+    def evidence_id(self) -> UUID | None:
+        """The id of that submission."""
+        return None if self.evidence is None else self.evidence.id
+
     def effect(self) -> Effect:
         """Return the effect of the change on its task."""
         raise NotImplementedError

@@ -72,11 +72,11 @@ class Unavailable(UpstreamError):
 
 
 class NotSent(Unavailable):
-    """Nothing was sent: the claim that the call belongs to was too old."""
+    """Nothing was sent: the claim that the call belongs to was too old, or Dovecote stopped before."""
 
-    def __init__(self) -> None:
+    def __init__(self, reason: str = "not sent in time: the process was paused or overloaded") -> None:
         """Return an error that states that nothing was sent."""
-        super().__init__("overloaded", "not sent in time: the process was paused or overloaded")
+        super().__init__("overloaded", reason)
 
 
 class Uncertain(UpstreamError):

@@ -83,6 +83,9 @@ _INERT: Final = frozenset(
     | {"audio/mpeg", "audio/mp4", "audio/wav", "audio/ogg", "audio/flac", "audio/aac", "audio/amr"}
 )
 """Types that a browser shows or plays, and that can hold no script for it."""
+_FORM: Final = re.compile(r"[a-z0-9.+-]{1,80}/[a-z0-9.+-]{1,80}", re.ASCII)
+UNTYPED: Final = "application/octet-stream"
+"""The type of a file of which none is known."""
 _TEXTS: Final = frozenset({"text/html", "text/xml", "application/json", "text/plain"})
 
 
@@ -137,6 +140,12 @@ def served_type(media_type: str) -> str:
     if media_type in {"text/html", "text/xml", "text/plain"}:
         return "text/plain; charset=utf-8"
     return media_type
+
+
+def well_formed(stated: str) -> str:
+    """Return a type that somebody has stated, without parameters; ``application/octet-stream`` where it has not the form of one."""
+    found = stated.partition(";")[0].strip().lower()
+    return found if _FORM.fullmatch(found) else UNTYPED
 
 
 def is_inert(media_type: str) -> bool:

@@ -66,7 +66,7 @@ async def apply(
     began = context.now()
     tasks = await task_store.lock(connection, [change.task_id for change in changes])
     # The submission of a proof may have been superseded or adopted since the caller read it.
-    proven = [change.evidence.id for change in changes if change.evidence is not None]
+    proven = [change.evidence_id for change in changes if change.evidence_id is not None]
     known = await submissions.by_id(connection, proven) if proven else {}
     next_check = functools.partial(next_poll, context)
     facts = Facts(

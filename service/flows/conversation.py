@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit
 
 import orjson
 
-from service.domain.errors import AnotherJob, NotSent, Unavailable, UpstreamError
+from service.domain.errors import AnotherJob, NotSent, Unavailable, Uncertain, Unreadable, UpstreamError
 from service.domain.operator_events import excerpt
 from service.domain.redaction import Redactor
 from service.domain.task import State, Task, Update
@@ -40,23 +40,27 @@ async def run_exchange(
     *,
     hidden: Sequence[str] = (),
     send_before: float | None = None,
+    sending: Callable[[Call], None] = lambda _: None,
     heard: Callable[[Call, Reply], None] | None = None,
     live: LiveAnswer | None = None,
 ) -> Outcome:
-    """Send the calls of an exchange until it returns.
+    """Send the calls of an exchange until it returns. A fault of ours in reading an answer is an error of the upstream, too.
 
     :param hidden: secrets besides the key that the upstream may repeat in its answers; they are not read
     :param send_before: the time on the monotonic clock after which a creating call is not sent any more
+    :param sending: is told of every call before it is sent
     :param heard: is told of every answer before it is read
     :param live: gets the pieces of the answer to a creating call while they come, where the dialect can stream
     :raises UpstreamError: by what may be done next; after a creating call that may have arrived always Uncertain
     """
-    redactor = Redactor(context.tokens, [*secrets_of(upstream), *hidden])
+    redactor, buys = Redactor(context.tokens, [*secrets_of(upstream), *hidden]), False
     try:
         call = _first(exchange)
         while True:
             if call.creates and send_before is not None and context.monotonic() > send_before:
-                raise NotSent
+                raise NotSent  # noqa: TRY301 - as an upstream's own error
+            buys = buys or call.creates
+            sending(call)
             reply = await _ask(context, upstream, dialect, call, redactor, live=live)
             if heard is not None:
                 heard(call, reply)
@@ -72,6 +76,19 @@ async def run_exchange(
         if isinstance(error, AnotherJob):
             _log_once(context, upstream, dialect, error)
         raise
+    except Exception as error:  # noqa: BLE001 - any fault of ours
+        log.exception("answer cannot be read upstream=%s dialect=%s", upstream.name, dialect.facts.key)
+        misread = redactor.error(_misread(error, buys=buys))
+    raise misread  # here, because with its context it would keep a large request in memory
+
+
+def _misread(error: Exception, *, buys: bool) -> UpstreamError:
+    """Return the error for a fault of ours in reading an answer.
+
+    :param buys: whether a creating call was sent: then its job may run all the same
+    """
+    words = f"the answer could not be read: {error!r}"[:_MAX_LOGGED]
+    return Uncertain("unreadable", words) if buys else Unreadable(words)
 
 
 def _log_once(context: Context, upstream: Upstream, dialect: Dialect, error: AnotherJob) -> None:

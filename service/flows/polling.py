@@ -13,7 +13,7 @@ from uuid import UUID
 from service.domain.changes import Change, CheckFailed, CheckPostponed, Ended, JobMissing, StatusReported
 from service.domain.errors import AccountProblem, NotFound, Unavailable, UpstreamError
 from service.domain.schedules import LEASE, RETRY_AFTER_CAP, counts_as_missing, may_be_invisible
-from service.domain.task import ENDED, Failure, Source, State, Task, Update
+from service.domain.task import ENDED, OPEN, TO_SUBMIT, Failure, Source, State, Task, Update
 from service.domain.text import storable
 from service.flows.apply import Applied, settle, settle_surely
 from service.flows.concurrency import TaskPool
@@ -47,6 +47,7 @@ class _AtOnce(enum.Enum):
 
 AT_ONCE: Final = _AtOnce.AT_ONCE
 """The task was not asked about, and is to be polled singly at once."""
+_MAY_BE_POLLED: Final = OPEN - TO_SUBMIT
 Found = Update | UpstreamError | Literal[_AtOnce.AT_ONCE] | None
 """The provider's report, the error of the query, or None where no query was needed."""
 Answer = TypeVar("Answer")
@@ -175,7 +176,14 @@ async def ask_again(context: Context, task: Task) -> Update | None:
 
 async def _reconcile(context: Context, task: Task) -> None:
     """Search for the job of a task without an id; at the deadline for the last time."""
-    await reconcile(context, task)
+    try:
+        await reconcile(context, task)
+    except StoreUnavailable:
+        raise
+    except Exception as error:  # noqa: BLE001 - a search that fails must not keep the task from its deadline
+        log.exception("search for a job failed task=%s", task.id)
+        words = f"the search for the job failed: {type(error).__name__}"
+        await settle(context, CheckFailed(task_id=task.id, attempt=task.attempts, error=words))
     if context.now() >= task.deadline_at:
         await settle(context, _expiry(context, task))
 
@@ -287,9 +295,6 @@ async def _answer_to(
         return await run_exchange(context, upstream, dialect, exchange, hidden=hidden)
     except UpstreamError as error:
         return error
-    except Exception as error:  # noqa: BLE001 - our own fault while reading; the task is polled again
-        log.exception("poll cannot be read upstream=%s dialect=%s", upstream.name, dialect.facts.key)
-        return UpstreamError("unreadable", f"the answer could not be read: {error!r}"[:300])
 
 
 async def _ask_many(
@@ -350,20 +355,27 @@ def _change(context: Context, task: Task, found: Found, *, attempt: int | None) 
             later = now + dt.timedelta(seconds=wait) if wait else None
             return CheckFailed(task_id=task.id, attempt=attempt, error=error, not_before=later)
         case Update():
-            return StatusReported(task_id=task.id, attempt=attempt, source=Source.POLL, update=found)
+            return _report(task, found, attempt)
+
+
+def _report(task: Task, update: Update, attempt: int | None) -> StatusReported:
+    """Return what a provider says of the job that a task had when it was polled."""
+    return StatusReported(
+        task_id=task.id, attempt=attempt, source=Source.POLL, update=update, submission_id=task.submission_id
+    )
 
 
 def _not_found(task: Task, error: NotFound, attempt: int | None, now: dt.datetime) -> Change:
     words = f"{task.upstream} does not know job {task.external_id}"
     if task.cancel_requested_at is not None and not may_be_invisible(task, now=now):
         cancelled = Update(state=State.CANCELLED, failure=Failure("cancelled", error.message))
-        return StatusReported(task_id=task.id, attempt=attempt, source=Source.POLL, update=cancelled)
+        return _report(task, cancelled, attempt)
     since = task.missing_since or now
     if not counts_as_missing(dataclasses.replace(task, missing_since=since), now=now):
         return JobMissing(task_id=task.id, attempt=attempt, since=since, error=f"{words} (yet)")
     # The provider reported no failure, only that it cannot find the job: this is our own conclusion.
     failure = Failure("not_found", f"{words}: {error.message or error.code}")
-    return Ended(task_id=task.id, attempt=attempt, state=State.FAILED, failure=failure)
+    return Ended(task_id=task.id, attempt=attempt, state=State.FAILED, failure=failure, expects=_MAY_BE_POLLED)
 
 
 def _expiry(context: Context, task: Task) -> Ended:

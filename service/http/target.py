@@ -26,17 +26,26 @@ _ASCII = "".join(map(chr, range(0x21, 0x7F)))
 
 def is_same_host(base_url: str, url: str) -> bool:
     """Return whether a URL has the scheme, the host and the port of a base URL."""
-    return _place(urlsplit(base_url)) == _place(urlsplit(url))
+    parts = _split(url)
+    return parts is not None and _place(urlsplit(base_url)) == _place(parts)
 
 
 def path_below(base_url: str, url: str) -> str | None:
     """Return the path and query of a URL below a base URL; None where it leads to any other place."""
-    base, parts = urlsplit(base_url), urlsplit(url)
+    base, parts = urlsplit(base_url), _split(url)
     start = base.path.rstrip("/")
-    if _place(base) != _place(parts) or not parts.path.startswith(f"{start}/"):
+    if parts is None or _place(base) != _place(parts) or not parts.path.startswith(f"{start}/"):
         return None
     path = parts.path[len(start) :]
     return f"{path}?{parts.query}" if parts.query else path
+
+
+def _split(url: str) -> SplitResult | None:
+    """Return the parts of a URL from outside; None where it is none, such as ``https://[``."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return None
 
 
 def _place(parts: SplitResult) -> tuple[str, str | None, int | None]:

@@ -43,6 +43,7 @@ from service.store.triggers import FUNCTIONS, TRIGGERS
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MICROSECOND = dt.timedelta(microseconds=1)
+_LARGEST = 2**63 - 1
 
 
 class UtcTime(TypeDecorator[dt.datetime]):
@@ -70,7 +71,10 @@ class UtcTime(TypeDecorator[dt.datetime]):
 
 
 class Nanos(TypeDecorator[Decimal]):
-    """A decimal amount as a whole number of billionths: sums of it are exact on both databases."""
+    """A decimal amount as a whole number of billionths: sums of it are exact on both databases.
+
+    A sum that no column can hold is written as the largest number: it is beyond every limit, and keeps no task from its end.
+    """
 
     impl = BigInteger
     cache_ok = True
@@ -78,7 +82,7 @@ class Nanos(TypeDecorator[Decimal]):
     def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> int | None:
         """Write an amount."""
         del dialect
-        return None if value is None else int(value.scaleb(PLACES).to_integral_value())
+        return None if value is None else max(min(int(value.scaleb(PLACES).to_integral_value()), _LARGEST), -_LARGEST)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Decimal | None:
         """Read an amount."""

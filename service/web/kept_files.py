@@ -51,7 +51,7 @@ async def answer(
     if matches(request.headers.get("if-none-match"), etag):
         return Response(status_code=304, headers=headers)
     if context.settings.results.redirect:
-        url = await objects.presigned(name, seconds=PRESIGNED_SECONDS)
+        url = await presigned(context, name, seconds=PRESIGNED_SECONDS)
         if url is not None:
             return RedirectResponse(url, 307, {"Cache-Control": "no-store"})
     wanted = wanted_part(request.headers, size, etag)
@@ -65,7 +65,7 @@ async def answer(
     try:
         return StreamingResponse(await begun(objects, name, start, end), status, headers)
     except StorageError as error:
-        raise _trouble(error) from None
+        raise trouble(error) from None
 
 
 def storage_of(context: Context) -> Objects:
@@ -78,14 +78,26 @@ def storage_of(context: Context) -> Objects:
     return context.objects
 
 
+async def presigned(context: Context, name: str, *, seconds: float) -> str | None:
+    """Return a URL of the bucket by which anybody can read a file for a time; None where the storage has none.
+
+    :raises Problem: 404 where there is no storage; 503 when it does not answer
+    """
+    try:
+        return await storage_of(context).presigned(name, seconds=seconds)
+    except StorageError as error:
+        raise trouble(error) from None
+
+
 async def _size(objects: Objects, name: str) -> int:
     try:
         return await objects.size(name)
     except StorageError as error:
-        raise _trouble(error) from None
+        raise trouble(error) from None
 
 
-def _trouble(error: StorageError) -> Problem:
+def trouble(error: StorageError) -> Problem:
+    """Return the error response for a file that cannot be read."""
     log.warning("kept result cannot be read error=%s", error)
     if isinstance(error, NoSuchObject):
         return Problem(404, "not_kept", "the file is not in the storage any more")

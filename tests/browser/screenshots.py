@@ -23,8 +23,12 @@ TASKS = (
     ("runway", "text_to_video", "two dancers in a mirror hall [refuse]"),
     ("runway", "text_to_video", "slow pan across a desert at noon, heat shimmer [fail]"),
     ("runway", "text_to_video", "drone shot over terraced rice fields, morning fog [twice]"),
+    ("runway", "text_to_video", "a swarm of starlings over the harbour [moderate]"),
+    ("runway", "text_to_video", "a train through autumn woods, seen from a hill [cut] [drop]"),
     ("runway", "text_to_video", '<b>hostile</b> "quotes" & a very long prompt ' * 12),
 )
+MANY = 490
+"""Further tasks, for a list of several pages."""
 LOOKS = {
     "light": {"viewport": {"width": 1440, "height": 1000}, "color_scheme": "light"},
     "dark": {"viewport": {"width": 1440, "height": 1000}, "color_scheme": "dark"},
@@ -53,12 +57,18 @@ def main(folder: str) -> None:
         pages = {"first-start": "/ui/start", **_filled(stage)}
         for name, path in pages.items():
             _shoot(browser, stage.dovecote.url + path, name, target)
+        _submit_many(stage)
+        _shoot(browser, f"{stage.dovecote.url}/ui/tasks", "tasks-many", target)
 
 
 def _filled(stage: Stage) -> dict[str, str]:
     """Submit tasks, wait for most of them, and return the pages by the name of their picture."""
     ids = []
     with httpx.Client(base_url=stage.dovecote.url, timeout=60) as client:
+        budget = {"limit": "4000", "unit": "points", "period": "month", "unpriced": "allow"}
+        client.put("/v1/budgets/studio-month", json=budget).raise_for_status()
+        endpoint = {"url": f"{stage.receiver.url}/events", "events": ["task.succeeded", "task.failed"]}
+        client.post("/v1/endpoints", json=endpoint).raise_for_status()
         for family, operation, prompt in TASKS:
             document = {
                 "family": family, "operation": operation, "input": {"prompt": prompt}, "labels": {"project": "intro"},
@@ -76,6 +86,7 @@ def _filled(stage: Stage) -> dict[str, str]:
         "task-follow-ups": f"/ui/tasks/{ids[3]}",
         "task-input": f"/ui/tasks/{ids[4]}",
         "task-failed": f"/ui/tasks/{ids[8]}",
+        "task-unconfirmed": f"/ui/tasks/{ids[11]}",
         "tasks-none": "/ui/tasks?state=expired&family=veo",
         "submit": "/ui/submit?family=runway&operation=text_to_video",
         "callbacks": "/ui/callbacks",
@@ -87,6 +98,14 @@ def _filled(stage: Stage) -> dict[str, str]:
         "claims": "/ui/money/claims?show=all",
         "error": "/ui/tasks/01a1fdfb-6590-78b2-9217-c49a4ce509c1",
     }
+
+
+def _submit_many(stage: Stage) -> None:
+    with httpx.Client(base_url=stage.dovecote.url, timeout=60) as client:
+        for number in range(MANY):
+            _, operation, prompt = TASKS[0]
+            document = {"family": "kling", "operation": operation, "input": {"prompt": f"{prompt}, take {number}"}}
+            client.post("/v1/tasks", json=document).raise_for_status()
 
 
 def _shoot(browser: Browser, url: str, name: str, target: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from service.domain.callback_token import Tokens
-from service.domain.errors import AccountProblem, Unavailable, Uncertain, UpstreamError
+from service.domain.errors import AccountProblem, Unavailable, Uncertain, Unreadable, UpstreamError
 from service.domain.task import State, Update
 from service.flows.context import Context, upstreams_of
 from service.flows.conversation import run_exchange
@@ -101,6 +101,27 @@ async def test_each_creating_request_uses_its_own_connection(creating: bool, con
                 with contextlib.suppress(UpstreamError):  # what the answer means to a poll is not the question here
                     await run_exchange(context, context.upstreams["elkapi"], dialect, exchange)
         assert server.connections == connections
+
+
+@pytest.mark.parametrize(
+    ("creating", "expected"), [(True, Uncertain), (False, Unreadable)], ids=["purchase", "question"]
+)
+async def test_fault_in_reading_an_answer_is_an_error_of_the_upstream(
+    creating: bool,  # noqa: FBT001 - a column of the table
+    expected: type[UpstreamError],
+) -> None:
+    def exchange() -> Exchange:
+        yield Call(method="GET", path="/before")
+        yield Call(method="POST", path="/v1", json={}, creates=creating)
+        raise KeyError("sandbox-key")
+
+    script = {"any": {"GET /before": [Answer({})], "POST /v1": [Answer({})]}}
+    async with ScriptedUpstream.running(script) as upstream, runtime_for(upstream.base_url("any")) as context:
+        with pytest.raises(UpstreamError) as raised:
+            await run_exchange(context, context.upstreams["elkapi"], DIALECTS["runway/aggregator"], exchange())
+    assert type(raised.value) is expected
+    assert raised.value.code == "unreadable"
+    assert "sandbox-key" not in str(raised.value)
 
 
 async def test_form_is_sent_with_its_files_and_its_boundary() -> None:

@@ -20,6 +20,8 @@ BASE = "https://gateway.test/api/"
         ("http://gateway.test/api/x", None),
         ("https://gateway.test.evil.test/api/x", None),
         ("https://gateway.test@evil.test/api/x", None),
+        ("https://[", None),
+        ("https://[::1/api/x", None),
     ],
 )
 def test_path_below_a_base_url_is_found(url: str, path: str | None) -> None:
@@ -29,3 +31,4 @@ def test_path_below_a_base_url_is_found(url: str, path: str | None) -> None:
 def test_host_is_the_same_by_scheme_name_and_port() -> None:
     assert is_same_host(BASE, "https://gateway.test/elsewhere")
     assert not is_same_host(BASE, "http://gateway.test/api/x")
+    assert not is_same_host(BASE, "https://[")

@@ -23,14 +23,19 @@ def is_long(path: Path) -> bool:
     return path.match("test_*.py") and bool(_LONG.search(path.read_text(encoding="utf-8")))
 
 
+def takes_whole_suite(config: pytest.Config, folder: Path) -> bool:
+    """Return whether this is one of the processes of a run over all test files."""
+    return hasattr(config, "workerinput") and [Path(each).resolve() for each in config.args] == [folder]
+
+
 def import_share(config: pytest.Config, folder: Path) -> None:
     """Import a share of the test files in each of several processes, which find those of the others compiled.
 
     Preparing the assertions takes longer than the rest of the collection. A faulty file is reported later, as usual.
     """
-    worker = getattr(config, "workerinput", None)
-    if worker is None or [Path(each).resolve() for each in config.args] != [folder]:
+    if not takes_whole_suite(config, folder):
         return
+    worker = config.workerinput  # type: ignore[attr-defined]
     number, count = int(worker["workerid"].removeprefix("gw")), int(worker["workercount"])
     is_ignored = is_long if config.getoption("markexpr") == "not long" else lambda _: False
     for path in sorted(folder.rglob("test_*.py"))[number::count]:

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from service.domain.task import Task
+from service.object_errors import StorageError
 from tests.support.kept_results import keeping, kept_file, names, stored
 from tests.support.world import World
 
@@ -226,8 +227,6 @@ async def test_file_that_left_the_storage_is_not_served(world: World, film: Task
 async def test_storage_that_does_not_answer_is_unavailable(
     world: World, film: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from service.object_errors import StorageError
-
     def broken(*_: object) -> bytes:
         raise StorageError("503")
 
@@ -241,3 +240,16 @@ async def test_disk_holds_what_was_served(world: World, film: Task) -> None:
     assert document == f"{name}.json"
     assert await stored(world, name) == FILM
     assert isinstance(world.client, httpx.AsyncClient)
+
+
+@pytest.mark.parametrize("part", ["content", "link"])
+async def test_bucket_that_signs_no_url_is_unavailable(
+    world: World, film: Task, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    async def failing(*_: object, **__: object) -> str:
+        raise StorageError("no credentials")
+
+    monkeypatch.setattr(type(world.context.objects), "presigned", failing)
+    monkeypatch.setitem(world.context.settings.results.__dict__, "redirect", True)
+    answer = await world.client.get(address(film, part))
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")

@@ -69,6 +69,11 @@ def rounded(number: Decimal, *, up: bool = False) -> Decimal:
     return _EXACT.quantize(number, STEP) if not up else number.quantize(STEP, ROUND_CEILING, context=_EXACT)
 
 
+def bounded(number: Decimal) -> Decimal | None:
+    """Return a computed amount; None where it is larger than any price: no column could hold it."""
+    return number if number < LIMIT else None
+
+
 def plain(number: Decimal) -> str:
     """Return a number as text without an exponent and without zeros at the end: ``0.05``."""
     text = f"{number.quantize(STEP, ROUND_HALF_EVEN, context=_EXACT):f}"

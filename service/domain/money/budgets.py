@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any, Final, Literal, cast
 
 from service.domain.money.amounts import CURRENCY, Amount, is_unit, plain, read_number
-from service.domain.money.quotes import Quote
+from service.domain.money.quotes import Quote, converted
 from service.domain.money.terms import Unpriced, WhenOver
 
 Period = Literal["day", "month"]
@@ -250,11 +250,9 @@ def spent_of(hold: Hold, amount: Amount | None, quote: Quote) -> Decimal:
 
     :param quote: the frozen quote, with the rate of its unit
     """
-    usd = None if amount is None or amount.unit != quote.unit else quote.usd
     if amount is None:
         return hold.amount
-    if amount.unit == hold.unit:
-        return amount.value
     if not amount.value:
         return Decimal(0)
-    return amount.value * usd if hold.unit == "USD" and usd is not None else hold.amount
+    known = converted(amount, hold.unit, quote.usd if amount.unit == quote.unit else None)
+    return hold.amount if known is None else known

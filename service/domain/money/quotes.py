@@ -7,7 +7,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any, Final, Literal
 
-from service.domain.money.amounts import CURRENCY, Amount, plain, rounded
+from service.domain.money.amounts import CURRENCY, Amount, bounded, plain, rounded
 from service.domain.money.rules import Policy, Purchase, Quantity, Rule
 from service.domain.money.shapes import MILLION, megapixels, video_tokens
 
@@ -123,7 +123,7 @@ def converted(amount: Amount, unit: str, usd: Decimal | None) -> Decimal | None:
     """
     if amount.unit == unit:
         return amount.value
-    return rounded(amount.value * usd, up=True) if unit == CURRENCY and usd is not None else None
+    return bounded(rounded(amount.value * usd, up=True)) if unit == CURRENCY and usd is not None else None
 
 
 def _text(number: Decimal | None) -> str | None:
@@ -223,6 +223,8 @@ def _price(
     cheapest = rule.rate if rule.rate_low is None else rule.rate_low
     least = max(_stepped(cheapest, rule.next, low or high) * scale * counts[0] + added, rule.minimum)
     most = max(_stepped(rule.rate, rule.next, high) * scale * counts[1] + added, rule.minimum)
+    if bounded(most) is None:
+        return None, None, (*why, "the product is larger than any price")
     return rounded(least), rounded(most, up=True), why
 
 

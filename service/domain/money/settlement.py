@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any, Final, Literal
 from uuid import UUID
 
-from service.domain.money.amounts import Amount, plain
+from service.domain.money.amounts import Amount, bounded, plain
 from service.domain.money.quotes import Quote
 from service.domain.money.rules import Policy
 from service.domain.money.shapes import MILLION
@@ -191,17 +191,25 @@ def _computed(facts: Facts) -> tuple[Decimal | None, Basis]:
     quote = facts.quote
     if quote is None or quote.unit is None:
         return None, "none"
-    tokens = {name: facts.usage[name] for name in quote.token_rates if name in facts.usage}
-    if tokens and len(tokens) == len(quote.token_rates):
-        return sum((quote.token_rates[name] * count for name, count in tokens.items()), ZERO) / MILLION, "price"
-    quantity = facts.usage.get(_QUANTITIES.get(quote.per or "", ""), facts.usage.get("units"))
-    if quantity is not None and quote.rate is not None:
-        scale = MILLION if quote.per == "1M_tokens" else Decimal(1)
-        return quote.rate * quantity / scale, "price"
+    product = _of_quantities(quote, facts.usage)
+    amount = None if product is None else bounded(product)
+    if amount is not None:
+        return amount, "price"
     if not quote.known:
         return None, "none"
     likely = quote.high if facts.ending == "unknown" or quote.expected is None else quote.expected
     return likely, "price" if quote.bound == "exact" else "quote"
+
+
+def _of_quantities(quote: Quote, usage: Mapping[str, Decimal]) -> Decimal | None:
+    """Return the price of the quantities that the provider states; None where it states none that has a rate."""
+    tokens = {name: usage[name] for name in quote.token_rates if name in usage}
+    if tokens and len(tokens) == len(quote.token_rates):
+        return sum((quote.token_rates[name] * count for name, count in tokens.items()), ZERO) / MILLION
+    quantity = usage.get(_QUANTITIES.get(quote.per or "", ""), usage.get("units"))
+    if quantity is None or quote.rate is None:
+        return None
+    return quote.rate * quantity / (MILLION if quote.per == "1M_tokens" else Decimal(1))
 
 
 _QUANTITIES: Final[Mapping[str, str]] = {

@@ -51,7 +51,10 @@ async def _cancel_at_provider(context: Context, task: Task) -> Applied:
             words = f"{task.upstream} does not know job {task.external_id} yet: it is cancelled as soon as it does"
             return await settle(context, CheckFailed(task_id=task.id, error=words))
         update = Update(state=State.CANCELLED, failure=Failure("cancelled", error.message))
-    return await settle(context, StatusReported(task_id=task.id, source=Source.POLL, update=update))
+    return await settle(
+        context,
+        StatusReported(task_id=task.id, source=Source.POLL, update=update, submission_id=task.submission_id),
+    )
 
 
 def _cancelled_here_only(task: Task) -> Ended:

@@ -69,9 +69,6 @@ async def check(context: Context, duplicate: Submission) -> None:
             error = str(problem)
         except asyncio.CancelledError:
             error = "Dovecote stopped before the answer arrived"
-        except Exception as problem:  # noqa: BLE001 - our own fault while reading; it is checked again
-            log.exception("duplicate job cannot be checked external_id=%s", duplicate.external_id)
-            error = type(problem).__name__
     if wanted and update is not None and update.state not in {None, *WITHOUT_RESULT}:
         named = dataclasses.replace(update, external_id=update.external_id or duplicate.external_id)
         reported = StatusReported(task_id=duplicate.task_id, source=Source.POLL, update=named, submission=duplicate)

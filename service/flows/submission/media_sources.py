@@ -196,7 +196,7 @@ async def _answer(context: Context, name: str, url: str) -> tuple[Answer, str]:
         location = {key.lower(): value for key, value in answer.headers.items()}.get("location")
         if answer.status not in _REDIRECTS or location is None:
             break
-        url = urljoin(url, location)
+        url = _joined(name, url, location)
     if answer.failure is not None:
         raise Unavailable("provider_error", _words(name, url, "its host broke the answer off"))
     if answer.status in _TRANSIENT:
@@ -206,6 +206,13 @@ async def _answer(context: Context, name: str, url: str) -> tuple[Answer, str]:
     if not answer.body:
         raise Refused("invalid_input", _words(name, url, "it is empty"))
     return answer, url
+
+
+def _joined(name: str, url: str, location: str) -> str:
+    try:
+        return urljoin(url, location)
+    except ValueError:
+        raise Refused("invalid_input", _words(name, url, "it redirects to what is no URL")) from None
 
 
 async def _get(context: Context, name: str, url: str) -> Answer:
@@ -218,6 +225,8 @@ async def _get(context: Context, name: str, url: str) -> Answer:
         raise Refused("invalid_input", _words(name, url, f"it has more than {most} MiB")) from None
     except ForbiddenAddress as refused:
         raise Refused("invalid_input", _words(name, url, str(refused))) from None
+    except (httpx.InvalidURL, UnicodeError):
+        raise Refused("invalid_input", _words(name, url, "it is no URL")) from None
     except (httpx.HTTPError, OSError) as error:
         raise _unreachable(name, url, error) from None
 

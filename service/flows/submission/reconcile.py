@@ -16,7 +16,7 @@ from service.domain.schedules import reconciliation_ends
 from service.domain.submission_changes import LostJobFound, ResubmissionAllowed
 from service.domain.task import Failure, Source, State, Submission, Task
 from service.flows.apply import Applied, announce, apply, settle
-from service.flows.context import Context, log
+from service.flows.context import Context
 from service.flows.conversation import run_exchange
 from service.flows.statistics import can_list_jobs, typical_seconds
 from service.providers.capabilities import CanListJobs
@@ -73,9 +73,6 @@ async def _search(context: Context, task: Task) -> _Case:
         listed = await run_exchange(context, upstream, dialect, dialect.find_lost_jobs(upstream.in_its_names(task)))
     except UpstreamError as error:
         return _Case(task, error=f"{task.upstream} does not show its list: {error}")
-    except Exception as error:  # noqa: BLE001 - our own fault while reading; it is asked again
-        log.exception("list of jobs cannot be read upstream=%s", task.upstream)
-        return _Case(task, error=f"the list could not be read: {type(error).__name__}")
     return _Case(task, listed)
 
 
@@ -138,8 +135,9 @@ async def _may_be_anothers(connection: AsyncConnection, found: ListedJob, submis
 
 def _in_time(listed: ListedJob, submission: Submission, task: Task, now: dt.datetime) -> bool:
     """Return whether a job was created while the submission was in flight."""
-    at = dt.datetime.fromtimestamp(listed.created_at, dt.UTC)
-    return submission.sent_at - CLOCK_TOLERANCE <= at <= (task.unconfirmed_since or now) + CLOCK_TOLERANCE
+    first = submission.sent_at - CLOCK_TOLERANCE
+    last = (task.unconfirmed_since or now) + CLOCK_TOLERANCE
+    return first.timestamp() <= listed.created_at <= last.timestamp()  # a provider may state what is no time
 
 
 def _by_policy(task: Task, submission: Submission | None, now: dt.datetime) -> Change | None:

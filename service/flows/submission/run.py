@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import datetime as dt
+from collections import Counter
 from collections.abc import Sequence
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -58,6 +59,8 @@ class Round:
     """Seconds until the rate limit of an upstream admits the next waiting task."""
     skip_locked: bool = False
     """Whether upstreams whose row is locked are left out, instead of waited for."""
+    begun_before: Sequence[Handover] = ()
+    """Submissions that were begun a moment ago, and have not acquired their slots yet."""
 
 
 async def run_due(context: Context, pool: TaskPool) -> int:
@@ -149,13 +152,14 @@ async def _begin_one_by_one(context: Context, planned: Round) -> None:
     planned.handovers.clear()
     planned.applied.clear()
     for task in together.claimed:
-        alone = Round([task], 0, planned.claimed_at, skip_locked=planned.skip_locked)
+        alone = Round([task], 0, planned.claimed_at, skip_locked=planned.skip_locked, begun_before=planned.handovers)
         try:
             await context.writers.journeys.run(_plan_and_write, context, alone)
         except StoreLocked as error:
             log.warning("task waits for its lease task=%s error=%s", task.id, error)
             continue
         except StoreUnavailable:
+            planned.handovers += alone.handovers  # it may have been written and only the answer was lost
             raise
         except Exception:  # noqa: BLE001 - it comes back after its lease
             log.exception("task cannot be submitted task=%s", task.id)
@@ -169,7 +173,8 @@ async def _plan_and_write(connection: AsyncConnection, context: Context, planned
     planned.handovers.clear()
     until = context.now() + dt.timedelta(seconds=LEASE)
     waited_for = await waiting_store.awaited(connection, [each.key for each in context.waits])
-    admission = await read_admission(context, connection, waited_for, skip_locked=planned.skip_locked)
+    begun = Counter(each.upstream.name for each in planned.begun_before)
+    admission = await read_admission(context, connection, waited_for, begun=begun, skip_locked=planned.skip_locked)
     taken = await claim_next(context, connection, admission, waited_for, until=until, most=planned.most)
     planned.taken = len(taken)
     tasks: list[tuple[Task, WaitingFor | None]] = [*taken, *((task, None) for task in planned.claimed)]
@@ -187,14 +192,14 @@ async def _plan_and_write(connection: AsyncConnection, context: Context, planned
     written = [each for each in plans if each is not None]
     planned.applied = await apply(context, connection, [change for change, _ in written])
     await save(connection, admission)
-    begun = [
+    sent = [
         handover
         for (_, handover), applied in zip(written, planned.applied, strict=True)
         if handover is not None and applied.decision == "applied"
     ]
     if allowance is not None:
-        await allowances.save(context, connection, allowance, [(each.task, each.submission) for each in begun])
-    planned.handovers += [dataclasses.replace(each, claimed_at=planned.claimed_at) for each in begun]
+        await allowances.save(context, connection, allowance, [(each.task, each.submission) for each in sent])
+    planned.handovers += [dataclasses.replace(each, claimed_at=planned.claimed_at) for each in sent]
     # A waiting task is woken when a slot is released; only a rate limit needs a timer.
     waits = [rate.wait(admission.now) for name, rate in admission.rates.items() if name in waited_for]
     planned.again_in = min((wait for wait in waits if wait > 0), default=None)

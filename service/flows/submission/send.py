@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.changes import Change
-from service.domain.errors import AccountProblem, NotSent, Unavailable, Uncertain, UpstreamError
+from service.domain.errors import AccountProblem, NotSent, Unavailable, Uncertain, Unreadable, UpstreamError
 from service.domain.evidence import may_have_job
 from service.domain.operator_events import ACCOUNT_REFUSED, CIRCUIT_OPEN, Occurrence
 from service.domain.redaction import redact
@@ -56,11 +56,17 @@ class Handover:
     """When its task was claimed, on the monotonic clock."""
     answers: list[Answer] = dataclasses.field(default_factory=list)
     """The answer of the upstream, for the task's history."""
+    sent: list[bool] = dataclasses.field(default_factory=list)
+    """Of each call that was sent, or is about to be: whether it creates the job."""
 
     @property
     def key(self) -> circuit_store.Key:
         """The key of its circuit."""
         return self.upstream.name, self.dialect.facts.key
+
+    def creates(self, call: Call) -> bool:
+        """Return whether a call creates the job. That of a free operation buys nothing."""
+        return call.creates or self.task.operation in self.dialect.facts.free
 
 
 async def hand_over(context: Context, handover: Handover) -> None:
@@ -75,14 +81,14 @@ async def _hand_over(context: Context, handover: Handover, live: LiveAnswer | No
     try:
         change: Change = await _send(context, handover, live)
     except asyncio.CancelledError:
-        stopped = True
-        error = Uncertain("unknown", "Dovecote stopped before the answer arrived")
+        stopped, error = True, Uncertain("unknown", "Dovecote stopped before the answer arrived")
     except UpstreamError as raised:
         error = raised.with_traceback(None)  # its frames would keep a large request in memory
-    except Exception as raised:  # noqa: BLE001 - our own fault while reading; the job may run all the same
-        log.exception("answer to submission cannot be read submission=%s", handover.submission.id)
-        error = Uncertain("unreadable", f"the answer could not be read: {raised!r}"[:300])
+    except Exception as raised:  # noqa: BLE001 - a fault of ours; the job may run all the same
+        log.exception("submission failed submission=%s", handover.submission.id)
+        error = Uncertain("unreadable", f"the submission failed: {type(raised).__name__}")
     if error is not None:
+        error = error if any(handover.sent) else _never_bought(error, stopped=stopped)
         change = change_for(context, handover, error)
     outcome = Outcome.TAKEN if error is None else error.outcome
     context.metrics.submissions.labels(handover.upstream.name, outcome).inc()
@@ -100,6 +106,15 @@ async def _hand_over(context: Context, handover: Handover, live: LiveAnswer | No
         context.signals.wake("duplicates")
     if applied.task is not None:
         await cancel_if_pending(context, applied.task)
+
+
+def _never_bought(error: UpstreamError, *, stopped: bool) -> UpstreamError:
+    """Return what an error means where no call was sent that creates a job: media were prepared, or uploaded."""
+    if stopped:
+        return NotSent("Dovecote stopped before the request was sent")
+    if isinstance(error, Uncertain | Unreadable):
+        return Unavailable(error.code, error.message, broken=error.broken)
+    return error
 
 
 def _trace(context: Context, handover: Handover, began: dt.datetime, error: UpstreamError | None) -> None:
@@ -143,7 +158,7 @@ async def _send_whole(context: Context, handover: Handover, task: Task, live: Li
     hidden = [] if url is None else [url.rpartition("/")[2]]
 
     def keep(call: Call, reply: Reply) -> None:
-        if call.creates or handover.task.operation in handover.dialect.facts.free:
+        if handover.creates(call):
             with contextlib.suppress(Exception):  # the job may exist: nothing that is for readers may fail the submit
                 handover.answers.append(_answer(context, submission, reply))
 
@@ -154,6 +169,7 @@ async def _send_whole(context: Context, handover: Handover, task: Task, live: Li
         exchange,
         hidden=hidden,
         send_before=handover.claimed_at + SEND_WITHIN + seconds_for(handover.upstream, handover.dialect, handover.task),
+        sending=lambda call: handover.sent.append(handover.creates(call)),
         heard=keep,
         live=live,
     )
@@ -179,7 +195,10 @@ def change_for(context: Context, handover: Handover, error: UpstreamError) -> Ch
         log.error("account refused upstream=%s code=%s", handover.upstream.name, error.code)
     if isinstance(error, NotSent):
         log.warning(
-            "submission not sent in time submission=%s upstream=%s", handover.submission.id, handover.upstream.name
+            "submission not sent submission=%s upstream=%s error=%s",
+            handover.submission.id,
+            handover.upstream.name,
+            error,
         )
         return not_sent(handover.task, handover.submission, handover.history, error, now=context.now())
     return failed(

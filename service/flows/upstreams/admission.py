@@ -147,11 +147,17 @@ def _full(upstream: Upstream, served: int) -> str:
 
 
 async def read_admission(
-    context: Context, connection: AsyncConnection, waited_for: set[str], *, skip_locked: bool = False
+    context: Context,
+    connection: AsyncConnection,
+    waited_for: set[str],
+    *,
+    begun: Mapping[str, int] | None = None,
+    skip_locked: bool = False,
 ) -> Admission:
     """Read what may pass now, and keep other processes from admitting anything where slots are counted together.
 
     :param waited_for: keys of what tasks wait for
+    :param begun: by upstream: the submissions that were begun a moment ago, and have not acquired their slots yet
     :param skip_locked: admit nothing to an upstream whose row another transaction has locked, instead of waiting for it
     """
     limited = [each for each in context.upstreams.values() if each.limited]
@@ -160,7 +166,7 @@ async def read_admission(
     kept = await upstream_store.lock(connection, names, skip_locked=skip_locked)
     locked = frozenset(names - kept.keys())
     served = await waiting_store.served_by_client(connection, set(kept))
-    free = {name: upstream.slots.free for name, upstream in context.upstreams.items()}
+    free = {name: upstream.slots.free - (begun or {}).get(name, 0) for name, upstream in context.upstreams.items()}
     rates: dict[str, Rate] = {}
     for upstream in (each for each in limited if each.name in kept):
         if upstream.settings.open_tasks is not None:

@@ -74,8 +74,6 @@ async def _refresh(context: Context, known: upstream_store.Upstream) -> upstream
         balance = await ask(context, upstream)
     except UpstreamError as refusal:
         error = str(refusal)[:300]
-    except Exception as mistake:  # noqa: BLE001 - a mistake of ours while reading: it is asked again
-        error = f"the answer could not be read: {type(mistake).__name__}"
     now = context.now()
     if balance is None:
         if error != known.credit_error:

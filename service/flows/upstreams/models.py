@@ -85,9 +85,6 @@ async def _ask(context: Context, upstream: Upstream, before: KnownModels | None,
         error = f"no answer within {within:g} s"
     except UpstreamError as refusal:
         error = str(refusal)[:300]
-    except Exception as mistake:  # noqa: BLE001 - our own fault while reading; it is requested again
-        log.exception("list of models cannot be read upstream=%s", upstream.name)
-        error = f"the answer could not be read: {type(mistake).__name__}"
     if before is None or before.error != error:
         log.warning("upstream does not list its models upstream=%s error=%s", upstream.name, error)
     return dataclasses.replace(before or KnownModels(asked_at=now), error=error, asked_at=now)

@@ -37,7 +37,7 @@ _FIELDS: Mapping[str, Schema] = SHARED | {
     "images": _images("Images to go by. A URL is put before the prompt, `data:` is sent along."),
     "target_image": text("The image that gets the face.", pattern=PICTURE, examples=["https://example.com/crew.png"]),
     "last_image": text("The image to end on, as URL or `data:`.", pattern=PICTURE),
-    "mask": text("Mask as `data:`: white areas are painted again, black areas stay.", pattern=PICTURE),
+    "mask": text("Mask as a `data:` URI. White areas are painted again, black areas stay.", pattern=PICTURE),
     "aspect_ratio": text(
         "Shape of the picture, as `16:9`: `--ar`.", pattern="^[1-9][0-9]{0,3}:[1-9][0-9]{0,3}$", examples=["16:9"]
     ),

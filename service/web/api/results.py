@@ -22,7 +22,7 @@ from service.web import kept_files
 from service.web.api.models import ref
 from service.web.api.route import ApiRequest, Endpoint, Parameter, ResponseSpec, json_response
 from service.web.api.tasks import ID, LATEST, TAG, find, render
-from service.web.problems import Problem, unavailable
+from service.web.problems import Problem
 
 _MAX_NUMBER: Final = 10_000
 
@@ -41,7 +41,7 @@ async def link(request: ApiRequest) -> Response:
     context, settings = request.context, request.context.settings
     seconds = request.query.get("seconds", settings.results.link_seconds)
     if settings.results.redirect and not asset.marked:
-        url = await kept_files.storage_of(context).presigned(asset.object or "", seconds=seconds)
+        url = await kept_files.presigned(context, asset.object or "", seconds=seconds)
         if url is not None:
             until = context.now() + dt.timedelta(seconds=seconds)
             return json_response({"url": url, "expires_at": rfc3339(until)})
@@ -58,8 +58,8 @@ async def show_provenance(request: ApiRequest) -> Response:
         found = b"".join([block async for block in objects.read((asset.object or "") + provenance.SUFFIX)])
     except NoSuchObject:
         raise Problem(404, "not_kept", "the document is not in the storage any more") from None
-    except StorageError:
-        raise unavailable("the storage of files does not answer; repeat the request") from None
+    except StorageError as error:
+        raise kept_files.trouble(error) from None
     return Response(found, media_type="application/json")
 
 

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from service.domain.explanation import explain
 from service.domain.redaction import Redactor
-from service.domain.task import ENDED, State, Submission, Task
+from service.domain.task import ENDED, Source, State, Submission, Task
 from service.flows.callbacks.preview import preview
 from service.flows.context import Context
 from service.flows.conversation import secrets_of
@@ -107,7 +107,16 @@ async def task_page(visit: Visit) -> Response:
         sentence=sentence_of(task, now=now),
         flags=flags_of(task, records.submissions, stuck=stuck(context, task)),
         position=position,
-        facts=tuple(facts_of(task, paid, usual=usual, now=now, operator=visit.is_operator)),
+        facts=tuple(
+            facts_of(
+                task,
+                paid,
+                usual=usual,
+                missed=missed_callback(context, records, now=now),
+                now=now,
+                operator=visit.is_operator,
+            )
+        ),
         forecast=forecast_of(task, *usual, now=now),
         items=items,
         kinds=KINDS,
@@ -229,8 +238,16 @@ def sentence_of(task: Task, *, now: dt.datetime) -> tuple[str, str]:
     return f"{word}.", f" {sentence}"
 
 
+def missed_callback(context: Context, records: Records, *, now: dt.datetime) -> bool:
+    """Return whether a task ended without a callback that was expected. Callbacks may have been pruned: then it is not said."""
+    task, kept_for = records.task, context.settings.retention.age("callbacks")
+    if task.finished_at is None or not task.callback_expected or records.callbacks:
+        return False
+    return kept_for is None or now - task.finished_at < kept_for
+
+
 def facts_of(
-    task: Task, paid: Paid, *, usual: tuple[float, float | None], now: dt.datetime, operator: bool
+    task: Task, paid: Paid, *, usual: tuple[float, float | None], missed: bool, now: dt.datetime, operator: bool
 ) -> Iterator[Fact]:
     """Yield at most six answers about a task."""
     common, most = usual
@@ -241,7 +258,8 @@ def facts_of(
         yield Fact("Age", words.duration((now - task.created_at).total_seconds()), within)
     yield Fact("Paid", paid.word, paid.detail, paid.tone)
     if task.state in ENDED:
-        yield Fact("Learned by", _HOW.get(task.outcome_source or "", "not recorded"), _decided(task))
+        came = "no callback came; " if missed and task.outcome_source == Source.POLL else ""
+        yield Fact("Learned by", _HOW.get(task.outcome_source or "", "not recorded"), f"{came}{_decided(task)}")
     elif task.due_at is not None:
         due = max(task.due_at, now)
         yield Fact("Next check", words.clock(due, now=now), words.remaining(due, now=now))

@@ -2,17 +2,20 @@
 
 import asyncio
 import base64
+import codecs
 import hashlib
 import re
 from collections.abc import AsyncGenerator, Container, Mapping, Sequence
 from typing import Any, Final
 
 import orjson
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from service.domain.form_fields import form_fields
+from service.domain.media_types import UNTYPED, well_formed
 from service.domain.validation import quote
 from service.flows.submission.request import MAX_DEPTH
 from service.web.problems import Problem
@@ -24,10 +27,11 @@ Fields = dict[str, Any]
 _MAX_PARTS: Final = 200
 _MAX_FIELD: Final = 1024 * 1024
 _CHUNK: Final = 64 * 1024
+_ENCODED_AT_ONCE: Final = 3 * 64 * 1024
+"""Bytes of a file that are encoded at once: a multiple of 3, so that no padding comes between two parts."""
 _WHOLE: Final = re.compile(r"[0-9]{1,9}")
 _NAME: Final = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])*)")
 _MAX_FORM_DEPTH: Final = 5
-_UNTYPED: Final = "application/octet-stream"
 
 
 async def read_fields(http: Request, headers: Mapping[str, str], limit: int, lease: Lease) -> Fields:
@@ -103,6 +107,32 @@ _FORM_ENDS: Final = frozenset({b"--", b"--\r\n"})
 
 
 async def _multipart(kind: str, body: bytearray) -> Fields:
+    """Return the fields of a form. A large one is read outside of the event loop.
+
+    :raises Problem: 400 or 415
+    """
+    _check_charset(kind)
+    parts = _parts_of(kind, body)
+    return _nested(await parts if len(body) <= SMALL else await asyncio.to_thread(asyncio.run, parts))
+
+
+def _check_charset(kind: str) -> None:
+    """Check the charset that a form states. Python has some that take minutes for a field, and some whose texts are no Unicode.
+
+    :raises Problem: 415 for any other than UTF-8
+    """
+    stated = parse_options_header(kind)[1].get(b"charset", b"utf-8").decode("latin-1")
+    try:
+        is_utf_8 = codecs.lookup(stated).name == "utf-8"
+    except (LookupError, ValueError):
+        is_utf_8 = False
+    if not is_utf_8:
+        raise Problem(415, "unsupported_media_type", f"send the form in UTF-8 (got the charset {quote(stated)})")
+
+
+async def _parts_of(kind: str, body: bytearray) -> list[tuple[str, str]]:
+    """Return the names and values of a form, as the library parses it."""
+
     async def chunks() -> AsyncGenerator[bytes, None]:
         for start in range(0, len(body), _CHUNK):
             yield bytes(body[start : start + _CHUNK])
@@ -115,24 +145,23 @@ async def _multipart(kind: str, body: bytearray) -> Fields:
     except (MultiPartException, ValueError, KeyError, LookupError, AssertionError) as error:
         raise Problem(400, "invalid_request", f"the body is no form that can be read: {quote(str(error))}") from None
     try:
-        pairs = [
+        return [
             (name, await _data_url(value) if isinstance(value, UploadFile) else value)
             for name, value in parsed.multi_items()
         ]
     finally:
         await parsed.close()
-    return _nested(pairs)
 
 
 async def _data_url(file: UploadFile) -> str:
     """Return a file as a ``data:`` URL."""
     content = await file.read()
-    stated = (file.content_type or "").partition(";")[0].strip().lower()
-    kind = stated if re.fullmatch(r"[a-z0-9.+-]+/[a-z0-9.+-]+", stated) else _UNTYPED
-    if kind == _UNTYPED:
+    kind = well_formed(file.content_type or "")
+    if kind == UNTYPED:
         kind = _type_of(content, file.filename or "")
-    encoded = await asyncio.to_thread(base64.b64encode, content)
-    return f"data:{kind};base64,{encoded.decode()}"
+    # In parts: base64 of a whole film would hold the interpreter, and so the event loop, too long.
+    parts = (content[start : start + _ENCODED_AT_ONCE] for start in range(0, len(content), _ENCODED_AT_ONCE))
+    return "".join([f"data:{kind};base64,", *(base64.b64encode(part).decode() for part in parts)])
 
 
 _MAGIC: Final = (
@@ -167,7 +196,7 @@ def _type_of(content: bytes, filename: str) -> str:
     if content[4:8] == b"ftyp":
         return "video/mp4"
     known = next((kind for magic, kind in _MAGIC if content.startswith(magic)), None)
-    return known or _ENDINGS.get(filename.rpartition(".")[2].lower(), _UNTYPED)
+    return known or _ENDINGS.get(filename.rpartition(".")[2].lower(), UNTYPED)
 
 
 def _nested(pairs: list[tuple[str, str]]) -> Fields:

@@ -2,11 +2,11 @@
 
 import asyncio
 import base64
-from typing import Final
 
 from starlette.responses import RedirectResponse, Response
 
 from service.domain.errors import UpstreamError
+from service.domain.media_types import served_type, well_formed
 from service.domain.task import Task
 from service.flows.assets import keep
 from service.flows.context import log
@@ -19,8 +19,6 @@ from service.store.assets import Asset
 from service.web import kept_files
 from service.web.facades.door import DoorRequest
 from service.web.problems import RETRY_AFTER, Problem
-
-_BINARY: Final = "application/octet-stream"
 
 
 async def media_response(request: DoorRequest, task: Task, url: str) -> Response:
@@ -36,7 +34,7 @@ async def media_response(request: DoorRequest, task: Task, url: str) -> Response
         found = await asyncio.to_thread(bytes_of, url)
         if found is None:
             raise Problem(502, "upstream_unavailable", "the output cannot be read")
-        return Response(found[0], media_type=found[1])
+        return _shown(*found)
     if outputs.holder_of(request.context, task, url) is None:
         return RedirectResponse(url, 302)
     try:
@@ -44,7 +42,12 @@ async def media_response(request: DoorRequest, task: Task, url: str) -> Response
     except UpstreamError as error:
         detail = f"{task.upstream} does not give the output ({error.message or error.code}); repeat the request later"
         raise Problem(502, "upstream_unavailable", detail, headers={"Retry-After": RETRY_AFTER}) from error
-    return Response(content, media_type=kind or _BINARY)
+    return _shown(content, kind)
+
+
+def _shown(content: bytes, stated: str) -> Response:
+    """Return an output with the type that its upstream states, as far as it is one that no browser runs."""
+    return Response(content, media_type=served_type(well_formed(stated)))
 
 
 async def _copy(request: DoorRequest, task: Task, url: str) -> Asset | None:

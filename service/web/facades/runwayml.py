@@ -190,22 +190,17 @@ async def run_recipe(request: DoorRequest) -> Response:
 async def begin_upload(request: DoorRequest) -> Response:
     """Return where a file can be uploaded without a key, and the address that names it in an input then."""
     said = await request.fields()
-    upload_id, until, proof = new_address(request)
+    upload_id, query = new_address(request)
     name = upload_name(upload_id)
-    fields = {
-        "client": request.client,
-        "name": str(said.get("filename") or "")[:200],
-        "until": str(until),
-        "policy": proof,
-    }
-    return shown({"uploadUrl": f"{request.base}/v1/uploads/{name}", "fields": fields, "runwayUri": f"runway://{name}"})
+    address = f"{request.base}/v1/uploads/{name}?{query}"
+    fields = {"name": str(said.get("filename") or "")[:200]}
+    return shown({"uploadUrl": address, "fields": fields, "runwayUri": f"runway://{name}"})
 
 
 async def upload(request: DoorRequest) -> Response:
-    """Store a file, to the holder of the fields that belong to its address."""
+    """Store a file, to the holder of its address."""
+    upload_id, client = at_address(request)
     said = await request.fields()
-    client, until, policy = (str(said.get(name, "")) for name in ("client", "until", "policy"))
-    upload_id = at_address(request, client=client, until=until, proof=policy)
     if not await is_stored(request, upload_id):
         name = str(said.get("name", ""))
         await store(request, said.get("file"), client=client, name=name, upload_id=upload_id)

@@ -4,6 +4,7 @@ import hmac
 import re
 from collections.abc import AsyncIterator
 from typing import Any, Final
+from urllib.parse import urlencode
 from uuid import UUID
 
 from service.domain import media_references
@@ -24,8 +25,8 @@ _ADDRESS_SECONDS: Final = 3600
 """Seconds for which a file can be put at an address."""
 
 
-def new_address(request: DoorRequest) -> tuple[UUID, int, str]:
-    """Return the id of a new upload, the Unix second until which its file can be put without a key, and the proof of both.
+def new_address(request: DoorRequest) -> tuple[UUID, str]:
+    """Return the id of a new upload, and the query of the address at which its file can be put without a key for a time.
 
     :raises Problem: 400 where there is no storage
     """
@@ -33,16 +34,17 @@ def new_address(request: DoorRequest) -> tuple[UUID, int, str]:
         raise Problem(400, "no_storage", "there is no storage for files: give a URL or a data: URL instead")
     upload_id = request.context.new_id()
     until = int(request.context.now().timestamp()) + _ADDRESS_SECONDS
-    return upload_id, until, request.context.tokens.sign_upload(upload_id, request.client, until)
+    proof = request.context.tokens.sign_upload(upload_id, request.client, until)
+    return upload_id, urlencode({"client": request.client, "until": until, "proof": proof})
 
 
-def at_address(request: DoorRequest, *, client: str, until: str, proof: str) -> UUID:
-    """Return the id of the upload whose file is put at the address of a request.
+def at_address(request: DoorRequest) -> tuple[UUID, str]:
+    """Return the upload whose file is put at the address of a request, and its client. Nothing of the body is read for it.
 
-    :param client: as the address says, like the others
     :raises Problem: 403 where the address is incomplete, not from here, or has expired
     """
     upload_id = media_references.upload_id(request.http.path_params["id"])
+    client, until, proof = (request.http.query_params.get(name, "") for name in ("client", "until", "proof"))
     is_number = until.isascii() and until.isdecimal() and len(until) < 12  # noqa: PLR2004 - digits of a Unix second
     if upload_id is None or not is_number:
         raise Problem(403, "forbidden", "the address is incomplete")
@@ -51,7 +53,7 @@ def at_address(request: DoorRequest, *, client: str, until: str, proof: str) -> 
         raise Problem(403, "forbidden", "the address is not valid")
     if request.context.now().timestamp() >= int(until):
         raise Problem(403, "forbidden", "the address has expired: request a new one")
-    return upload_id
+    return upload_id, client
 
 
 async def is_stored(request: DoorRequest, upload_id: UUID) -> bool:

@@ -190,6 +190,13 @@ def test_bound_in_dollars_is_rounded_up() -> None:
     assert quoted({"rate": "1"}).bound_in("USD") is None
 
 
+def test_product_that_is_larger_than_any_price_is_no_bound() -> None:
+    row = {"per": "second", "rate": "2", "quantity": {"field": "duration"}}
+    assert range_of(quoted(row, duration=499_999_999)) == ("exact", "999999998", "999999998")
+    found = quoted(row, duration=500_000_000)
+    assert (found.bound, found.high, found.why[-1]) == ("none", None, "the product is larger than any price")
+
+
 def test_old_price_says_so() -> None:
     assert "the price was read on 2026-01-01" in quoted({"checked": "2026-01-01"}).why
 

@@ -1,5 +1,6 @@
 """Settlements: the verdict of every kind of end, corrections, and the sums that follow from them."""
 
+import dataclasses
 import itertools
 from decimal import Decimal
 from typing import Any
@@ -54,6 +55,15 @@ CASES: list[tuple[str, dict[str, Any], tuple[str, str, str | None]]] = [
         "tokens",
         {"ending": "succeeded", "quote": TOKENS, "usage": {"tokens": Decimal(108900)}},
         ("charged", "price", "5.0094"),
+    ),
+    (
+        "more-tokens-than-any-price-has",
+        {
+            "ending": "succeeded",
+            "quote": dataclasses.replace(TOKENS, rate=Decimal(10**8)),
+            "usage": {"tokens": Decimal(10**8)},
+        },
+        ("charged", "quote", "9"),
     ),
     ("refund-stated", {"ending": "failed", "refunded": True, "stated": credits_of(60)}, ("refunded", "provider", "0")),
     (

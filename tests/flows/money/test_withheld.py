@@ -4,9 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
-from service.domain.task import State
+from service.domain.task import Source, State
+from service.flows import polling
+from service.flows.callbacks import process
 from tests.support.prices import prices_file
 from tests.support.world import JOB_SECONDS, World
 
@@ -92,3 +95,40 @@ async def test_repeated_report_of_a_withheld_job_buys_nothing_more(sqlite_url: s
         await world.until(10 * JOB_SECONDS)
         assert len(world.sandbox.ledger.jobs) == 2
         assert len((await world.task(task)).settlements) == 2
+
+
+async def test_withheld_output_that_a_poll_finds_is_bought_again(database_url: str, tmp_path: Path) -> None:
+    async with opened(database_url, tmp_path) as world:
+        task = await world.submit("[moderate][drop] a dove", on_moderated="retry", moderated_retries=2)
+        await world.until(20 * JOB_SECONDS)
+        assert len(world.sandbox.ledger.jobs) == 3
+        found = await world.task(task)
+        assert (found.state, found.outcome_source, len(found.settlements)) == (State.FAILED, Source.POLL, 3)
+        assert [event.type for event in await world.events(task)].count("bought_again") == 2
+
+
+async def test_late_answer_to_a_poll_of_the_withheld_job_does_not_end_the_task(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with opened(database_url, tmp_path) as world:
+        task = await world.submit("[moderate] a dove", on_moderated="retry")
+        await world.work()
+        world.clock.forward(2 * JOB_SECONDS)
+        upstream, meanwhile = world.edge.hosts["sandbox.test"], list[State]()
+
+        async def bought_again_meanwhile(request: httpx.Request) -> httpx.Response:
+            answer = await upstream.handle_async_request(request)
+            content = await answer.aread()
+            world.edge.hosts["sandbox.test"] = upstream
+            await world.sandbox.deliver_due()
+            await process.run_due(world.context)
+            meanwhile.append((await world.task(task)).state)
+            return httpx.Response(answer.status_code, headers=answer.headers, stream=httpx.ByteStream(content))
+
+        world.edge.hosts["sandbox.test"] = httpx.MockTransport(bought_again_meanwhile)
+        await polling.poll(world.context, [await world.task(task)])
+        assert meanwhile == [State.QUEUED]
+        assert (await world.task(task)).state is State.QUEUED
+        await world.work()
+        assert (await world.task(task)).state is State.SUBMITTED
+        assert len(world.sandbox.ledger.jobs) == 2

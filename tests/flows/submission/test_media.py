@@ -1,5 +1,6 @@
 """Media that a provider takes as files: downloaded before the purchase, checked as every URL of a client is."""
 
+import asyncio
 import base64
 import contextlib
 import dataclasses
@@ -11,6 +12,8 @@ import pytest
 
 from service.domain.errors import Refused
 from service.domain.task import State, Task
+from service.flows.concurrency import TaskPool
+from service.flows.submission import run
 from service.flows.submission.media import with_media
 from service.http.client import Http
 from service.http.ssrf.guard import Guard
@@ -126,3 +129,30 @@ async def test_medium_that_is_no_data_is_refused_at_once(database_url: str) -> N
         )
         assert answer.status_code == 422
         assert "input.image" in answer.text
+
+
+async def test_medium_at_what_is_no_url_refuses_the_task(sqlite_url: str) -> None:
+    async with hosts(sqlite_url, {}) as (world, openai, _):
+        task = await edit(world, "http://[::1/a.png")
+        assert (task.state, task.failure is not None and task.failure.code) == (State.FAILED, "invalid_input")
+        assert openai.sent == []
+
+
+async def test_stop_while_media_are_fetched_leaves_the_task_queued(database_url: str) -> None:
+    async with hosts(database_url, {}) as (world, openai, _):
+        arrived = asyncio.Event()
+
+        async def never(_: httpx.Request) -> httpx.Response:
+            arrived.set()
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        world.edge.hosts["media.test"] = httpx.MockTransport(never)
+        task = await world.submit(**EDIT, input={"prompt": "a dove", "image": "http://media.test/a.png"})
+        pool = TaskPool(10)
+        await run.run_due(world.context, pool)
+        await arrived.wait()
+        await pool.finish(within=0)
+        assert [each.outcome for each in await world.submissions(task)] == ["unavailable"]
+        assert (await world.task(task)).state is State.QUEUED
+        assert openai.sent == []

@@ -212,6 +212,17 @@ async def test_polls_of_one_outcome_are_one_line(world: World) -> None:
         page = await someone.get(f"/ui/tasks/{task.id}")
     assert "Poll said succeeded" in page.text
     assert "found by a poll" in page.text
+    assert "no callback came; decided by the provider" in page.text
+
+
+async def test_a_pruned_callback_is_not_called_missing(world: World) -> None:
+    task = await world.submit("[drop] a dove")
+    await world.pass_time(30)
+    world.clock.forward(91 * 86400)
+    async with visitor(world) as someone:
+        page = await someone.get(f"/ui/tasks/{task.id}")
+    assert "found by a poll" in page.text
+    assert "no callback came" not in page.text
 
 
 async def test_secrets_are_on_no_page(world: World) -> None:

@@ -1,7 +1,9 @@
 """Forms that are read without the library are read as the library reads them."""
 
 import asyncio
+import base64
 import random
+import threading
 
 import pytest
 
@@ -80,3 +82,45 @@ def test_any_bytes_that_are_read_are_read_as_the_library_reads_them() -> None:
 )
 def test_other_forms_are_left_to_the_library(kind: str, content: bytes) -> None:
     assert body._plain_form(kind, bytearray(content)) is None
+
+
+FIELD = b'--b.-1\r\nContent-Disposition: form-data; name="a"\r\n\r\n%b\r\n--b.-1--'
+
+
+@pytest.mark.parametrize(
+    "charset",
+    [
+        "punycode",
+        "idna",
+        "utf-7",
+        "unicode_escape",
+        "raw_unicode_escape",
+        "utf-16",
+        "us-ascii",
+        "nothing",
+        "\x00",
+        "hex",
+    ],
+)
+def test_form_in_another_charset_is_refused_before_it_is_read(charset: str) -> None:
+    # Python reads 100 kB of punycode for a second, and utf-7 as texts that JSON cannot hold.
+    content = bytearray(FIELD % (b"+2AA-" + b"a" * 500_000 + b"-" + b"a" * 500_000))
+    with pytest.raises(Problem, match="UTF-8") as refused:
+        asyncio.run(body._multipart(f"multipart/form-data; charset={charset}; boundary=b.-1", content))
+    assert refused.value.status == 415
+
+
+@pytest.mark.parametrize("charset", ["utf-8", "UTF8", '"utf-8"'])
+def test_form_that_states_the_usual_charset_is_read(charset: str) -> None:
+    kind = f"multipart/form-data; charset={charset}; boundary=b.-1"
+    assert asyncio.run(body._multipart(kind, bytearray(FIELD % "Möwe".encode()))) == {"a": "Möwe"}
+
+
+async def test_large_form_is_read_outside_of_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[int] = []
+    monkeypatch.setattr(body, "_type_of", lambda *_: threads.append(threading.get_ident()) or "image/png")
+    file = b'--b.-1\r\nContent-Disposition: form-data; name="f"; filename="a"\r\n\r\n%b\r\n--b.-1--'
+    content = bytes(range(256)) * 2048
+    read = await body._multipart(KIND, bytearray(file % content))
+    assert read == {"f": "data:image/png;base64," + base64.b64encode(content).decode()}
+    assert threads != [threading.get_ident()]

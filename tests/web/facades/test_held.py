@@ -166,3 +166,24 @@ async def test_prediction_that_its_client_cancels_before_it_is_sent_is_canceled(
     made = (await world.client.post(MODEL, json=INPUT, headers=NODE)).json()
     cancelled = (await world.client.post(f"/replicate/v1/predictions/{made['id']}/cancel", headers=NODE)).json()
     assert (cancelled["status"], cancelled["error"]) == ("canceled", None)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("POST", "/runwayml/v1/uploads/{}"), ("PUT", "/fal/storage/put/{}/a.png")],
+    ids=["runwayml", "fal"],
+)
+async def test_body_without_a_key_is_not_read_before_the_proof_of_its_address(
+    world: World, method: str, path: str
+) -> None:
+    read: list[bytes] = []
+
+    async def body() -> AsyncIterator[bytes]:
+        for _ in range(3):
+            read.append(b"x" * 1000)
+            yield read[-1]
+
+    address = path.format(f"upl_{'a' * 26}") + "?client=alice&until=99999999999&proof=0"
+    kind = {"Content-Type": "multipart/form-data; boundary=x"}
+    answer = await world.client.request(method, address, content=body(), headers=kind)
+    assert (answer.status_code, read) == (403, [])

@@ -2,7 +2,7 @@
 
 import re
 from typing import Final
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 from starlette.responses import Response
 
@@ -19,9 +19,8 @@ _UNSAFE: Final = re.compile(r"[^A-Za-z0-9._-]+")
 async def initiate(request: DoorRequest) -> Response:
     """Return where a file can be put, and the address that names it in an input then."""
     said = await request.fields()
-    upload_id, until, proof = new_address(request)
+    upload_id, query = new_address(request)
     name = _UNSAFE.sub("-", str(said.get("file_name") or "file"))[-_MAX_NAME:]
-    query = urlencode({"client": request.client, "until": until, "proof": proof})
     path = f"{upload_name(upload_id)}/{quote(name)}"
     address = f"{request.base}/storage/put/{path}?{query}"
     return shown({"upload_url": address, "file_url": f"{request.base}/storage/files/{path}"})
@@ -37,9 +36,7 @@ async def refuse_parts(request: DoorRequest) -> Response:
 
 async def put(request: DoorRequest) -> Response:
     """Store a file, to the holder of its address."""
-    query = request.http.query_params
-    client, until, proof = (query.get(name, "") for name in ("client", "until", "proof"))
-    upload_id = at_address(request, client=client, until=until, proof=proof)
+    upload_id, client = at_address(request)
     content = await read_body(request.http, request.context.settings.max_body, request.lease)
     if not await is_stored(request, upload_id):
         name = request.http.path_params["name"]

@@ -1,5 +1,6 @@
 """OpenAI's audio: speech, transcriptions, translations. The request is held until the result is there."""
 
+import math
 from typing import Any, Final
 
 import orjson
@@ -37,12 +38,11 @@ def speech_request(target: Target, said: Fields) -> dict[str, Any]:
 
 def transcript_request(target: Target, said: Fields) -> dict[str, Any]:
     """Return our request of a transcript in OpenAI's form."""
-    warmth = said.get("temperature")
     given = {
         "audio": said.get("file"),
         "language": said.get("language"),
         "prompt": said.get("prompt"),
-        "temperature": _number(warmth),
+        "temperature": _number(said.get("temperature")),
         "format": said.get("response_format"),
         "model": target.model,
     }
@@ -50,11 +50,12 @@ def transcript_request(target: Target, said: Fields) -> dict[str, Any]:
 
 
 def _number(value: Any) -> Any:
-    """Return a number that a form has as a text."""
+    """Return a number that a form has as a text; anything else, such as ``nan``, as it is."""
     try:
-        return float(value) if isinstance(value, str) else value
+        number = float(value) if isinstance(value, str) else math.nan
     except ValueError:
         return value
+    return number if math.isfinite(number) else value
 
 
 def _asked(target: Target, given: dict[str, Any], said: Fields, own: set[str]) -> dict[str, Any]:
@@ -98,9 +99,18 @@ def transcript_document(task: Task) -> dict[str, Any]:
     document: dict[str, Any] = {"text": "".join(texts(task))}
     for each in task.results:
         if each.role == "extra" and each.text is not None:
-            beside = orjson.loads(each.text) if each.text.startswith("{") else {}
+            beside = _beside(each.text)
             document |= {name: value for name, value in beside.items() if name in {"segments", "words"}}
     return document
+
+
+def _beside(text: str) -> dict[str, Any]:
+    """Return what stands beside a transcript; nothing where a result is no JSON object."""
+    try:
+        found = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _target(request: DoorRequest, said: Fields, operation: str) -> Target:

@@ -138,8 +138,7 @@ async def _document(request: DoorRequest, task: Task) -> dict[str, Any]:
 async def create(request: DoorRequest) -> Response:
     """Accept a response: at once in the background, else held until its answer is there."""
     said = await request.fields()
-    named = said.get("previous_response_id")
-    before = await request.find(named) if isinstance(named, str) else None
+    before = await _previous(request, said.get("previous_response_id"))
     accepted = await request.accept(request_of(said, before), said)
     if said.get("stream") is True:
         return _streamed(request, accepted.task, passes_on=not said.get("tools"))
@@ -149,6 +148,24 @@ async def create(request: DoorRequest) -> Response:
     if task.state is not State.FAILED:
         succeeded(task)
     return shown({**await _document(request, task), "background": False})
+
+
+async def _previous(request: DoorRequest, named: Any) -> Task | None:
+    """Return the response that another one goes on from; None where none is named.
+
+    :raises Problem: 400 or 404 where it is none that its provider has: without it, another answer would be bought
+    """
+    if named is None:
+        return None
+    if not isinstance(named, str):
+        raise Problem(400, "invalid_request", "previous_response_id: must be the id of a response")
+    before = await _found(request, named)
+    if before.external_id is None:
+        detail = (
+            f"previous_response_id: the response has no id at the provider; its status is {_STATUSES[before.state]}"
+        )
+        raise Problem(400, "invalid_request", detail)
+    return before
 
 
 def _streamed(request: DoorRequest, task: Task, *, passes_on: bool) -> Response:
@@ -234,7 +251,11 @@ async def retrieve(request: DoorRequest) -> Response:
 
 
 async def _find(request: DoorRequest) -> Task:
-    task = await actions.find_undeleted(request, request.http.path_params["id"])
+    return await _found(request, request.http.path_params["id"])
+
+
+async def _found(request: DoorRequest, named: str) -> Task:
+    task = await actions.find_undeleted(request, named)
     if (task.family, task.operation) != _OPERATION:
         raise Problem(404, "not_found", "the task with this id is no response")
     return task

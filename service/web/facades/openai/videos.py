@@ -22,7 +22,9 @@ from service.web.problems import Problem
 
 MAX_PAGE: Final = 100
 _MAX_PAGES: Final = 5
-"""Pages of tasks that are searched for videos."""
+"""Pages of tasks after which a list ends with the videos that were found, if there are any."""
+_MAX_SEARCHED: Final = 50
+"""Pages of tasks that are searched for a video at all."""
 _OWN: Final = frozenset({"model", "prompt", "seconds", "duration", "size", "input_reference", "image", "images"})
 _POLL_AFTER: Final = "2000"
 """Milliseconds after which OpenAI's SDKs ask again."""
@@ -162,9 +164,9 @@ async def list_videos(request: DoorRequest) -> Response:
 
 
 async def _page(request: DoorRequest, limit: int, after: UUID | None, *, oldest_first: bool) -> tuple[list[Task], bool]:
-    """Return up to some videos, and whether there are more."""
+    """Return up to some videos, and whether there may be more: a client ends at a page without any."""
     found: list[Task] = []
-    for _ in range(_MAX_PAGES):
+    for number in range(1, _MAX_SEARCHED + 1):
         wanted = task_store.Filter(
             client=request.client,
             after=after if oldest_first else None,
@@ -177,6 +179,8 @@ async def _page(request: DoorRequest, limit: int, after: UUID | None, *, oldest_
         found += [each for each in tasks if is_video(each) and each.id not in deleted]
         if len(tasks) < MAX_PAGE or len(found) > limit:
             break
+        if found and number >= _MAX_PAGES:
+            return found[:limit], True
         after = tasks[-1].id
     return found[:limit], len(found) > limit
 
@@ -209,7 +213,7 @@ async def edit(request: DoorRequest) -> Response:
     video = said.get("video")
     named = video.get("id") if isinstance(video, dict) else None
     if isinstance(named, str):
-        document = following(await request.find(named), operation, said)
+        document = following(await actions.find_undeleted(request, named), operation, said)
     else:
         source = video.get("url") if isinstance(video, dict) else video
         target = target_of(request.context, said.get("model"), operation, default="openai")
