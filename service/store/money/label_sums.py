@@ -22,7 +22,7 @@ MAX_VALUES: Final = 500
 MAX_LABELS: Final = 50
 """Labels in one period above which no sums by label are kept of it."""
 GROUPS: Final = frozenset({"client", "day"})
-"""What a kept sum by a label can be grouped by, beside the label."""
+"""The groups of a kept sum by a label, beside the label."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
