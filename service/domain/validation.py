@@ -5,6 +5,7 @@ import difflib
 import functools
 import itertools
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -19,6 +20,8 @@ MAX_NAME: Final = 128
 MAX_PATH: Final = 200
 """Characters of a mistake's path."""
 
+_LEAST: Final = -(2**63)
+_MOST: Final = 2**64 - 1
 _MASK: Final = "\ue000"
 """Stands for the rejected value in a validator's message, which would otherwise repeat all of it."""
 
@@ -121,6 +124,15 @@ class Schema:
 def mistake_at(path: str, message: str) -> Mistake:
     """Return a mistake whose path is cut to :data:`MAX_PATH` characters."""
     return Mistake(shorten(path, MAX_PATH), message)
+
+
+def unstorable(value: Any) -> str | None:
+    """Return why a text or a number cannot be stored as JSON, with the remedy; None for one that can, and for anything else."""
+    if isinstance(value, str):
+        return "holds a NUL character: leave it out" if "\x00" in value else None
+    if isinstance(value, int):
+        return None if _LEAST <= value <= _MOST else "is a whole number of more than 64 bits"
+    return "is no finite number" if isinstance(value, float) and not math.isfinite(value) else None
 
 
 def quote(value: Any) -> str:

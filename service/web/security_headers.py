@@ -19,6 +19,13 @@ _ALWAYS: Final = (
 )
 
 
+_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_STOPPING: Final = "the server is stopping; repeat the request"
+_STOPPING_LATE: Final = (
+    "the server is stopping, and the request may have been carried out; repeat it with an Idempotency-Key"
+)
+
+
 class SecurityHeaders:
     """Plain ASGI around a whole application.
 
@@ -59,7 +66,7 @@ class SecurityHeaders:
         except asyncio.CancelledError:
             if started:
                 raise
-            stopping = unavailable("the server is stopping; repeat the request")
+            stopping = unavailable(_STOPPING if scope["method"] in _SAFE else _STOPPING_LATE)
             stopping.headers["Connection"] = "close"
             await stopping.response()(scope, receive, complete)
         except Exception:

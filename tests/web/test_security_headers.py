@@ -8,6 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
+import orjson
 import pytest
 
 from service.web.security_headers import SecurityHeaders
@@ -55,6 +56,36 @@ async def test_location_of_a_submit_leads_to_the_task_from_both_forms_of_the_pat
     assert not location.startswith(("/", "http"))
     behind_a_proxy = httpx.URL(f"https://proxy.example/prefix/v1/tasks{slash}").join(location)
     assert str(behind_a_proxy) == f"https://proxy.example/prefix/v1/tasks/{answer.json()['id']}"
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+@pytest.mark.parametrize(
+    ("path", "body", "kind"),
+    [
+        ("/v1/uploads", b"\x89PNG bytes", "image/png"),
+        ("/v1/endpoints", b'{"url": "http://receiver.test/"}', "application/json"),
+        ("/v1/tasks", orjson.dumps(TASK_REQUEST), "application/json"),
+    ],
+)
+async def test_location_of_a_new_object_keeps_the_prefix_of_a_proxy(
+    api: httpx.AsyncClient, path: str, body: bytes, kind: str, slash: str
+) -> None:
+    answer = await api.post(f"{path}{slash}", content=body, headers={"Content-Type": kind})
+    assert answer.is_success, answer.text
+    behind_a_proxy = httpx.URL(f"https://proxy.example/prefix{path}{slash}").join(answer.headers["location"])
+    assert str(behind_a_proxy) == f"https://proxy.example/prefix{path}/{answer.json()['id']}"
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+async def test_location_of_the_erasure_of_an_open_task_keeps_the_prefix_of_a_proxy(
+    api: httpx.AsyncClient, slash: str
+) -> None:
+    task_id = (await api.post("/v1/tasks", json=TASK_REQUEST)).json()["id"]
+    answer = await api.delete(f"/v1/tasks/{task_id}{slash}")
+    assert answer.status_code == 202
+    behind_a_proxy = httpx.URL(f"https://proxy.example/prefix/v1/tasks/{task_id}{slash}")
+    found = behind_a_proxy.join(answer.headers["location"])
+    assert str(found) == f"https://proxy.example/prefix/v1/erasures/{answer.json()['id']}"
 
 
 async def test_location_begins_with_the_setting_api_url(database_url: str) -> None:
@@ -110,7 +141,27 @@ async def test_cancelled_submit_is_answered_503_while_the_database_waits(world: 
     )
     await entered.wait()
     asking.cancel()
-    assert (await asking).status_code == 503
+    answer = await asking
+    assert (answer.status_code, answer.headers["connection"]) == (503, "close")
+    assert "may have been carried out" in answer.json()["detail"]
+
+
+async def test_cancelled_submit_at_a_door_is_answered_as_one_that_may_exist(sqlite_url: str) -> None:
+    """A client repeats a 503 at once, and the repeat could make a second task."""
+    async with World.opened(sqlite_url, DOVECOTE_DOORS__RUNWAYML="true") as world:
+        entered = asyncio.Event()
+
+        async def waiting(*_: Any, **__: Any) -> None:
+            entered.set()
+            await asyncio.Event().wait()
+
+        world.context.writers.requests.batch = waiting  # type: ignore[method-assign,assignment]
+        body = {"model": "gen4.5", "promptText": "a dove", "ratio": "1280:720", "duration": 5}
+        asking = asyncio.create_task(world.client.post("/runwayml/v1/text_to_video", json=body))
+        await entered.wait()
+        asking.cancel()
+        answer = await asking
+    assert (answer.status_code, answer.headers["x-should-retry"]) == (504, "false")
 
 
 async def test_cancellation_after_the_start_of_an_answer_stays_a_cancellation() -> None:

@@ -23,6 +23,7 @@ from service.domain.validation import (
     cut_texts,
     mistake_at,
     nearest,
+    unstorable,
     without_nulls,
 )
 from service.domain.webhook_events import TYPES
@@ -314,6 +315,8 @@ def _is_storable(request: Any) -> bool:
                 below += value.values()
             elif isinstance(value, list):
                 below += value
+            elif unstorable(value) is not None:
+                return False
         seen += len(level)
         if seen + len(below) > MAX_VALUES:
             return False
@@ -324,7 +327,7 @@ def _is_storable(request: Any) -> bool:
 
 
 def _unstorable(request: Any) -> Iterator[Mistake]:
-    """Yield what cannot be stored: texts with a NUL, excessive nesting, and too many values."""
+    """Yield what cannot be stored: texts with a NUL, odd numbers, excessive nesting, and too many values."""
     seen = 0
     waiting: list[tuple[str, int, Any]] = [("", 0, request)]
     while waiting:
@@ -333,8 +336,8 @@ def _unstorable(request: Any) -> Iterator[Mistake]:
         if seen > MAX_VALUES:
             yield Mistake("", f"holds more than {MAX_VALUES} values")
             return
-        if isinstance(value, str) and "\x00" in value:
-            yield mistake_at(path, "holds a NUL character: leave it out")
+        if (reason := unstorable(value)) is not None:
+            yield mistake_at(path, reason)
         elif isinstance(value, dict | list) and depth >= MAX_DEPTH:
             yield mistake_at(path, f"is nested deeper than {MAX_DEPTH} levels")
         elif isinstance(value, dict):

@@ -99,6 +99,9 @@ CHANGES: dict[str, Any] = {
 _REQUEST, _CHANGES = Schema(REQUEST), Schema(CHANGES)
 
 
+FOR_OPERATORS = "an endpoint with the scope `admin` needs an API key with the scope `admin`"
+
+
 class NotAllowed(Exception):
     """The scope of the endpoint needs a key with the scope ``admin``."""
 
@@ -125,7 +128,7 @@ async def register(context: Context, document: Any, *, client: str, is_operator:
     scope: Scope = document.get("scope", "client") if isinstance(document, dict) else "client"
     _check(context, _REQUEST, document, scope)
     if scope == "admin" and not is_operator:
-        raise NotAllowed("an endpoint with the scope `admin` needs an API key with the scope `admin`")
+        raise NotAllowed(FOR_OPERATORS)
     now = context.now()
     endpoint = Endpoint(
         id=context.new_id(),
@@ -143,6 +146,11 @@ async def register(context: Context, document: Any, *, client: str, is_operator:
     if not await context.writers.requests.run(endpoints.register, endpoint, most=MAX_ENDPOINTS):
         raise TooMany(f"{MAX_ENDPOINTS} endpoints are allowed: delete one, or add event types to another")
     return endpoint
+
+
+def may_change(endpoint: Endpoint, *, is_operator: bool) -> bool:
+    """Return whether a key of an endpoint's client may change it: one without the scope ``admin`` could direct operators' messages elsewhere."""
+    return endpoint.scope != "admin" or is_operator
 
 
 async def change(context: Context, endpoint: Endpoint, document: Any) -> Endpoint | None:

@@ -22,6 +22,7 @@ from service.web.api.route import (
     Endpoint,
     Parameter,
     ResponseSpec,
+    address_of,
     invalid,
     json_response,
 )
@@ -35,7 +36,7 @@ async def erase_task(request: ApiRequest) -> Response:
     """Erase a task."""
     task = await find(request)
     request_id = await erase.request_one(request.context, task, with_cancel=request.query.get("cancel") == "true")
-    return await _answer(request, request_id, task.client, at="../erasures")
+    return await _answer(request, request_id, task.client)
 
 
 async def erase_labelled(request: ApiRequest) -> Response:
@@ -52,7 +53,7 @@ async def erase_labelled(request: ApiRequest) -> Response:
         return json_response(_counted(count, open_tasks))
     with_cancel = bool(document.get("cancel"))
     request_id = await erase.request_labelled(request.context, labels, client, with_cancel=with_cancel)
-    return await _answer(request, request_id, client, at="erasures")
+    return await _answer(request, request_id, client)
 
 
 async def get(request: ApiRequest) -> Response:
@@ -63,23 +64,15 @@ async def get(request: ApiRequest) -> Response:
     return json_response(_render(request_id, found))
 
 
-async def _answer(request: ApiRequest, request_id: UUID, client: str | None, *, at: str) -> Response:
-    """Return a request: 200 when the content of every task is removed, else 202.
-
-    :param at: the path of erasures, relative to the request: so it is right behind a proxy that adds a prefix
-    """
+async def _answer(request: ApiRequest, request_id: UUID, client: str | None) -> Response:
+    """Return a request: 200 when the content of every task is removed, else 202."""
     async with request.context.database.reading() as connection:
         found = await erasure_store.progress(connection, request_id, client)
     if found is None:
         return json_response({**_counted(0, 0), "state": "complete"})
     if found.erased == found.tasks:
         return json_response(_render(request_id, found))
-    api_url = request.context.settings.api_url
-    if api_url is not None:
-        at = f"{api_url}/v1/erasures"
-    elif getattr(request.http.state, "trailing_slash", False):
-        at = f"../{at}"
-    return json_response(_render(request_id, found), 202, {"Location": f"{at}/{request_id}"})
+    return json_response(_render(request_id, found), 202, {"Location": address_of(request, f"erasures/{request_id}")})
 
 
 def _client(request: ApiRequest, document: Mapping[str, Any]) -> str | None:

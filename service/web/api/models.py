@@ -256,6 +256,14 @@ class Problem(TypedDict):
     newest: NotRequired[
         Annotated[str, about("Your newest cursor, with the codes `cursor_unknown` and `cursor_expired`.")]
     ]
+    budget: NotRequired[
+        Annotated[str, about("The budget's name, with the code `budget_exceeded`, like the following.")]
+    ]
+    unit: NotRequired[Annotated[str, about("The budget's unit.")]]
+    left: NotRequired[Annotated[str, about("What is left of the budget.")]]
+    held: NotRequired[Annotated[str, about("What is reserved for tasks in progress.")]]
+    needed: NotRequired[Annotated[str, about("What the task needs. Absent where that is not known.")]]
+    renews_at: NotRequired[Annotated[Time, about("When the budget renews.")]]
 
 
 class TaskList(TypedDict):

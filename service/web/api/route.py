@@ -232,6 +232,20 @@ def invalid(mistakes: list[Mistake]) -> Problem:
     return Problem(422, "invalid_request", "; ".join(parts), mistakes=mistakes)
 
 
+def address_of(request: ApiRequest, path: str) -> str:
+    """Return the address of an object for ``Location``: absolute where the setting ``api_url`` is given, else relative to the request.
+
+    A relative one is right behind a proxy that adds a path prefix.
+
+    :param path: behind ``/v1/``, such as ``tasks/ID``
+    """
+    api_url = request.context.settings.api_url
+    if api_url is not None:
+        return f"{api_url}/v1/{path}"
+    inside: int = request.http.scope["path"].removeprefix("/v1/").count("/")
+    return "../" * (inside + getattr(request.http.state, "trailing_slash", False)) + path
+
+
 def json_response(document: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """Render a document."""
     return Response(orjson.dumps(document), status, dict(headers or {}), "application/json")

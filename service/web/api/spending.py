@@ -1,7 +1,5 @@
 """Show what was spent, and the claims for what was charged and not delivered."""
 
-import csv
-import io
 from typing import Any, Final
 
 from starlette.responses import Response
@@ -27,11 +25,14 @@ from service.web.api.route import (
     read_time,
 )
 from service.web.problems import Problem
+from service.web.spreadsheet import line
 
 TAG: Final = "Money"
 _TIME: Final = {"type": "string", "format": "date-time"}
 _MARK: Final = Schema(CLAIM_MARK)
 MAX_GROUPS: Final = 6
+_LABEL: Final = "label:"
+_PLAIN_GROUPS: Final = tuple(name for name in usage.GROUPS if name != "label")
 
 
 async def get_usage(request: ApiRequest) -> Response:
@@ -69,25 +70,16 @@ _COLUMNS: Final = (
 
 
 def _csv(rows: list[dict[str, Any]], columns: list[str]) -> Response:
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(columns)
-    writer.writerows([_cell(row[name]) for name in columns] for row in rows)
-    return Response(text.getvalue(), 200, {}, "text/csv")
-
-
-def _cell(value: Any) -> str:
-    """Return a cell. One that a spreadsheet would take for a formula gets an apostrophe."""
-    text = "" if value is None else str(value)
-    return f"'{text}" if text[:1] in {"=", "+", "-", "@", "\t", "\r"} else text
+    return Response(
+        "".join(map(line, [columns, *([row[name] for name in columns] for row in rows)])), 200, {}, "text/csv"
+    )
 
 
 def _groups(request: ApiRequest, mistakes: list[Mistake]) -> list[str]:
     names = [name for name in request.query.get("group", "upstream").split(",") if name]
-    plain = {name.partition(":")[0] for name in names}
-    labels = [name.partition(":")[2] for name in names if name.startswith("label")]
-    if plain - set(usage.GROUPS) or not all(labels) or not 0 < len(names) <= MAX_GROUPS or len(set(names)) < len(names):
-        known = ", ".join(name if name != "label" else "label:NAME" for name in usage.GROUPS)
+    is_known = all(name in _PLAIN_GROUPS or (name.startswith(_LABEL) and name != _LABEL) for name in names)
+    if not is_known or not 0 < len(names) <= MAX_GROUPS or len(set(names)) < len(names):
+        known = ", ".join((*_PLAIN_GROUPS, f"{_LABEL}NAME"))
         mistakes.append(
             Mistake("group", f"takes up to {MAX_GROUPS} of {known}, each once (got {quote(','.join(names))})")
         )

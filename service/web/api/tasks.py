@@ -11,19 +11,18 @@ from starlette.responses import Response
 
 from service.domain.api_key import Scope
 from service.domain.task import State, Task
-from service.domain.validation import Invalid, Mistake, quote
+from service.domain.validation import Mistake, quote
 from service.flows.context import Context
-from service.flows.money.allowance import NoRoom
 from service.flows.render import show_event, show_task
 from service.flows.submission import accept
-from service.flows.submission.adoption import JobTaken, forwarding_url
+from service.flows.submission.adoption import forwarding_url
 from service.flows.submission.request import MAX_LABELS
 from service.flows.upstreams import status as upstream_status
 from service.store import events as event_store
 from service.store import tasks as task_store
-from service.web.api.budgets import over_budget
 from service.web.api.lookup import existing, page, page_size, path_id
 from service.web.api.models import STATE, TASK_EXAMPLE, ref
+from service.web.api.refusals import refusals
 from service.web.api.route import (
     CURSOR,
     ID_SCHEMA,
@@ -32,6 +31,7 @@ from service.web.api.route import (
     Endpoint,
     Parameter,
     ResponseSpec,
+    address_of,
     first_id_at,
     invalid,
     json_response,
@@ -52,23 +52,15 @@ async def submit(request: ApiRequest) -> Response:
     key = _idempotency_key(request)
     wait = _preferred_wait(request)
     document = await request.read_json()
-    try:
+    with refusals():
         accepted = await accept.accept(
             request.context, document, client=request.client, idempotency_key=key, large=request.lease.size > 0
         )
-    except Invalid as error:
-        raise invalid(error.mistakes) from None
-    except NoRoom as error:
-        raise over_budget(error.over) from None
-    except JobTaken as error:
-        raise Problem(409, "job_taken", str(error)) from None
-    except accept.KeyReused as error:
-        raise Problem(422, "idempotency_key_reused", str(error)) from None
     del document
     await request.lease.end_turn()
     request.lease.release()
     task = accepted.task if not wait else await wait_for_end(request.context, accepted.task, min(wait, LONGEST_WAIT))
-    headers = {"Location": _location(request, task)}
+    headers = {"Location": address_of(request, f"tasks/{task.id}")}
     if not accepted.new:
         headers["Idempotency-Replayed"] = "true"
     return json_response({**render(request, task), **_forwarding(request.context, task)}, 202, headers)
@@ -135,16 +127,6 @@ def _forwarding(context: Context, task: Task) -> dict[str, str]:
     """Return the URL for forwarded callbacks of an adopted task that has not ended."""
     url = None if task.state.ended else forwarding_url(context, task)
     return {} if url is None else {"forward_callbacks_to": url}
-
-
-def _location(request: ApiRequest, task: Task) -> str:
-    """Return the address of a task: absolute where the setting ``api_url`` is given, else relative to the request.
-
-    A relative one is right behind a proxy that adds a path prefix.
-    """
-    if request.context.settings.api_url is not None:
-        return f"{request.context.settings.api_url}/v1/tasks/{task.id}"
-    return f"{task.id}" if getattr(request.http.state, "trailing_slash", False) else f"tasks/{task.id}"
 
 
 def _idempotency_key(request: ApiRequest) -> str | None:

@@ -18,11 +18,19 @@ from service.object_errors import ObjectTooLarge, StorageError, StorageFull
 from service.store import uploads as upload_store
 from service.web.api.lookup import existing, page_size
 from service.web.api.models import ref
-from service.web.api.route import LIMIT, ApiRequest, Endpoint, Parameter, ResponseSpec, invalid, json_response
+from service.web.api.route import (
+    LIMIT,
+    ApiRequest,
+    Endpoint,
+    Parameter,
+    ResponseSpec,
+    address_of,
+    invalid,
+    json_response,
+)
 from service.web.problems import Problem, unavailable
 from service.web.request_body import stream_body
 
-_JSON: Final = "application/json"
 _MULTIPART: Final = "multipart/form-data"
 
 
@@ -59,7 +67,7 @@ async def create(request: ApiRequest) -> Response:
         raise Problem(507, "storage_full", "the storage has no room for it", headers={"Connection": "close"}) from None
     except StorageError:
         raise unavailable("the storage does not answer; repeat the request later") from None
-    return json_response(show(upload), 201, {"Location": f"uploads/{upload_name(upload.id)}"})
+    return json_response(show(upload), 201, {"Location": address_of(request, f"uploads/{upload_name(upload.id)}")})
 
 
 async def _body(request: ApiRequest) -> AsyncIterator[bytes]:
@@ -164,7 +172,7 @@ ENDPOINTS = (
         body_type="application/octet-stream",
         responses={
             201: ResponseSpec(
-                description="Stored.", schema=ref("Upload"), headers={"Location": "The upload's address, relative."}
+                description="Stored.", schema=ref("Upload"), headers={"Location": "The upload's address."}
             )
         },
         problems=(400, 409, 413, 415, 422, 507),

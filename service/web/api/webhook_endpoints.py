@@ -1,5 +1,6 @@
 """Register, change, rotate, test and delete webhook endpoints."""
 
+from collections.abc import Mapping
 from typing import Final
 
 from starlette.responses import Response
@@ -20,6 +21,7 @@ from service.web.api.route import (
     Endpoint,
     Parameter,
     ResponseSpec,
+    address_of,
     invalid,
     json_response,
 )
@@ -40,7 +42,7 @@ async def register(request: ApiRequest) -> Response:
         raise Problem(403, "forbidden", str(error)) from None
     except endpoints_flow.TooMany as error:
         raise Problem(409, "too_many_endpoints", str(error)) from None
-    return _with_secret(endpoint, 201)
+    return _with_secret(endpoint, 201, {"Location": address_of(request, f"endpoints/{endpoint.id}")})
 
 
 async def list_endpoints(request: ApiRequest) -> Response:
@@ -57,7 +59,7 @@ async def get(request: ApiRequest) -> Response:
 
 async def change(request: ApiRequest) -> Response:
     """Change an endpoint."""
-    endpoint = await _find(request)
+    endpoint = await _find_to_change(request)
     document = await request.read_json(MAX_SMALL_BODY)
     try:
         changed = await endpoints_flow.change(request.context, endpoint, document)
@@ -68,17 +70,19 @@ async def change(request: ApiRequest) -> Response:
 
 async def rotate(request: ApiRequest) -> Response:
     """Replace an endpoint's secret."""
-    return _with_secret(_existing(await endpoints_flow.rotate(request.context, await _find(request))))
+    endpoint = await _find_to_change(request)
+    return _with_secret(_existing(await endpoints_flow.rotate(request.context, endpoint)))
 
 
 async def remove(request: ApiRequest) -> Response:
     """Delete an endpoint."""
-    return json_response(render_endpoint(_existing(await endpoints_flow.remove(request.context, await _find(request)))))
+    endpoint = await _find_to_change(request)
+    return json_response(render_endpoint(_existing(await endpoints_flow.remove(request.context, endpoint))))
 
 
 async def test(request: ApiRequest) -> Response:
     """Send a test message to an endpoint, and return the outcome."""
-    sent = await endpoints_flow.send_test(request.context, await _find(request))
+    sent = await endpoints_flow.send_test(request.context, await _find_to_change(request))
     async with request.context.database.reading() as connection:
         message = await message_store.find(connection, sent.id, request.client) or sent
         made = await attempt_store.of_message(connection, sent.id)
@@ -91,12 +95,22 @@ async def _find(request: ApiRequest) -> Registered:
         return _existing(await endpoint_store.find(connection, endpoint_id, request.client))
 
 
+async def _find_to_change(request: ApiRequest) -> Registered:
+    """Return the endpoint that the path names, if the key may change it.
+
+    :raises Problem: 404 where there is none; 403 for an endpoint for operators, where the key is none of an operator
+    """
+    endpoint = await _find(request)
+    if not endpoints_flow.may_change(endpoint, is_operator=Scope.ADMIN in request.caller.scopes):
+        raise Problem(403, "forbidden", endpoints_flow.FOR_OPERATORS)
+    return endpoint
+
+
 def _existing(endpoint: Registered | None) -> Registered:
     return existing(endpoint, "endpoint")
 
 
-def _with_secret(endpoint: Registered, status: int = 200) -> Response:
-    headers = {"Location": f"/v1/endpoints/{endpoint.id}"} if status == 201 else {}  # noqa: PLR2004 - Created
+def _with_secret(endpoint: Registered, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     return json_response({**render_endpoint(endpoint), "secret": endpoint.secret}, status, headers)
 
 

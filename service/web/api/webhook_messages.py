@@ -1,11 +1,11 @@
 """List webhook messages and replay them."""
 
 from typing import Any, Final
-from uuid import UUID
 
 from starlette.responses import Response
 
 from service.domain.api_key import Scope
+from service.domain.operator_events import OPERATOR_TYPES
 from service.domain.validation import Mistake, Schema
 from service.flows.webhooks import replay
 from service.store.webhooks import attempts as attempt_store
@@ -52,7 +52,7 @@ async def list_messages(request: ApiRequest) -> Response:
 
 async def get(request: ApiRequest) -> Response:
     """Return a message with every attempt to deliver it."""
-    return await _render(request, (await _find(request)).id)
+    return await _render(request)
 
 
 async def replay_one(request: ApiRequest) -> Response:
@@ -64,7 +64,7 @@ async def replay_one(request: ApiRequest) -> Response:
         raise Problem(409, "not_replayable", str(error)) from None
     except replay.Disabled as error:
         raise Problem(409, "endpoint_disabled", str(error)) from None
-    return await _render(request, message.id, 202)
+    return await _render(request, 202)
 
 
 async def replay_many(request: ApiRequest) -> Response:
@@ -97,17 +97,20 @@ def _wanted(request: ApiRequest, document: dict[str, Any]) -> Filter:
     )
 
 
-async def _render(request: ApiRequest, message_id: UUID, status: int = 200) -> Response:
+async def _render(request: ApiRequest, status: int = 200) -> Response:
+    message = await _find(request)
     async with request.context.database.reading() as connection:
-        message = existing(await message_store.find(connection, message_id, request.client), "message")
-        made = await attempt_store.of_message(connection, message_id)
+        made = await attempt_store.of_message(connection, message.id)
     return json_response(render_whole_message(message, made), status)
 
 
 async def _find(request: ApiRequest) -> Message:
     message_id = path_id(request, "message")
     async with request.context.database.reading() as connection:
-        return existing(await message_store.find(connection, message_id, request.client), "message")
+        message = existing(await message_store.find(connection, message_id, request.client), "message")
+    if message.type in OPERATOR_TYPES and Scope.ADMIN not in request.caller.scopes:
+        raise Problem(403, "forbidden", f"a key with the scope `{Scope.ADMIN}` is required for messages to operators")
+    return message
 
 
 _ID: Final = Parameter(name="id", place="path", schema=ID_SCHEMA, description="The message's id.")

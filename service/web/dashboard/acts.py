@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from typing import Any, Final
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from starlette.responses import Response
 
@@ -15,7 +15,7 @@ from service.store import tasks as task_store
 from service.web.api.route import invalid
 from service.web.api.task_actions import cancel_found, refresh_found, retry_found, send_input_of
 from service.web.dashboard.schema_form import input_from
-from service.web.dashboard.task_query import as_id
+from service.web.dashboard.task_query import as_id, query_of
 from service.web.dashboard.tasks import PAGE
 from service.web.dashboard.visit import Visit
 from service.web.problems import Problem
@@ -102,7 +102,8 @@ async def bulk(visit: Visit) -> Response:
         return visit.page(
             "bulk_done.html", title="Some tasks were left as they are", failed=failed, done=len(fitting) - len(failed)
         )
-    return visit.redirect("/tasks", **_query_of(visit.field("next")))
+    query = query_of(parse_qsl(visit.field("next").partition("?")[2])[:40])
+    return visit.redirect(f"/tasks{query.address(cursor=query.before).rstrip('?')}")
 
 
 async def _for_each(visit: Visit, act: str, tasks: list[Task]) -> list[tuple[Task, str]]:
@@ -122,11 +123,3 @@ async def _for_each(visit: Visit, act: str, tasks: list[Task]) -> list[tuple[Tas
 
     outcomes = await asyncio.gather(*(one(task) for task in tasks))
     return [outcome for outcome in outcomes if outcome is not None]
-
-
-def _query_of(address: str) -> dict[str, list[str]]:
-    """Return the parameters of the list that a visitor came from."""
-    found: dict[str, list[str]] = {}
-    for name, value in parse_qsl(urlsplit(address).query)[:20]:
-        found.setdefault(name, []).append(value)
-    return found

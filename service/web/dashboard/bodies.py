@@ -48,7 +48,8 @@ def json_of(heading: str, document: object) -> Body:
 def _indented(text: str) -> str:
     try:
         document = orjson.loads(text)
-    except orjson.JSONDecodeError:
+        orjson.dumps(document)  # it refuses one that is nested too deeply to be walked
+    except (orjson.JSONDecodeError, TypeError):
         return text
     if not isinstance(document, dict | list):
         return text

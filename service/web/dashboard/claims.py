@@ -1,7 +1,7 @@
 """Claims: the jobs that were charged and not delivered, with the evidence for the upstream's support."""
 
 from collections.abc import Mapping
-from typing import Any, Final, cast
+from typing import Final, cast
 
 from starlette.responses import Response
 
@@ -13,11 +13,11 @@ from service.store.money import usage
 from service.web.api.route import invalid
 from service.web.dashboard.bodies import json_of
 from service.web.dashboard.decisions import Chip
-from service.web.dashboard.export import line
 from service.web.dashboard.money import views_of
 from service.web.dashboard.task_query import as_id
 from service.web.dashboard.visit import Visit
 from service.web.problems import Problem
+from service.web.spreadsheet import line
 
 PAGE: Final = 50
 MAX_ROWS: Final = 10_000
@@ -84,13 +84,10 @@ async def claims_csv(visit: Visit) -> Response:
     async with visit.context.database.reading() as connection:
         rows = await usage.undelivered(connection, upstream=upstream, before=before, most=MAX_ROWS)
     found = [claims.claim_of(visit.context, row) for row in rows]
-    lines = [COLUMNS, *(_cells(claims.show(each)) for each in found if everything or is_open(each))]
+    shown = (claims.show(each) for each in found if everything or is_open(each))
+    lines = [COLUMNS, *([row[name] for name in COLUMNS] for row in shown)]
     headers = {"Content-Disposition": 'attachment; filename="claims.csv"'}
     return Response("".join(map(line, lines)), headers=headers, media_type="text/csv; charset=utf-8")
-
-
-def _cells(shown: Mapping[str, Any]) -> list[str]:
-    return ["" if shown[name] is None else str(shown[name]) for name in COLUMNS]
 
 
 async def mark_claim(visit: Visit) -> Response:

@@ -167,7 +167,10 @@ async def _find(visit: Visit) -> Endpoint:
     owner = client if visit.is_operator and client else visit.caller.client
     async with visit.context.database.reading() as connection:
         found = None if endpoint_id is None else await endpoint_store.find(connection, endpoint_id, owner)
-    return _existing(found)
+    endpoint = _existing(found)
+    if not endpoint_flow.may_change(endpoint, is_operator=visit.is_operator):
+        raise Problem(403, "forbidden", endpoint_flow.FOR_OPERATORS)
+    return endpoint
 
 
 def _existing(endpoint: Endpoint | None) -> Endpoint:

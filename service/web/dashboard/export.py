@@ -1,9 +1,7 @@
 """The list of tasks as CSV, for a spreadsheet."""
 
-import csv
 import dataclasses
-import io
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from typing import Final
 
 from starlette.responses import Response, StreamingResponse
@@ -15,12 +13,11 @@ from service.store.search import search
 from service.web.dashboard.paid import cost_of
 from service.web.dashboard.task_query import query_of
 from service.web.dashboard.visit import Visit
+from service.web.spreadsheet import line
 
 MAX_ROWS: Final = 100_000
 """Tasks of a file."""
 _AT_ONCE: Final = 500
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
-"""A spreadsheet takes a cell that begins like this for a formula."""
 COLUMNS: Final = (
     "id", "state", "family", "operation", "model", "client", "upstream", "external_id", "cost", "created_at", "finished_at",
     "explanation",
@@ -46,15 +43,7 @@ async def _lines(visit: Visit) -> AsyncIterator[str]:
         wanted, left = dataclasses.replace(wanted, before=following), left - len(found.tasks)
 
 
-def _cells(task: Task, visit: Visit) -> tuple[str, ...]:
+def _cells(task: Task, visit: Visit) -> tuple[object, ...]:
     texts = (task.id, task.state, task.family, task.operation, task.model, task.client, task.upstream, task.external_id)
     times = (rfc3339(task.created_at), rfc3339(task.finished_at))
-    cells = (*texts, cost_of(task), *times, explain(task, now=visit.now))
-    return tuple("" if cell is None else str(cell) for cell in cells)
-
-
-def line(cells: Iterable[str]) -> str:
-    """Return one line of CSV. A text that a spreadsheet would run is marked as a text."""
-    written = io.StringIO()
-    csv.writer(written).writerow([f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in cells])
-    return written.getvalue()
+    return (*texts, cost_of(task), *times, explain(task, now=visit.now))

@@ -13,10 +13,10 @@ from service.providers.registry import FAMILIES
 from service.store import ledger as ledger_store
 from service.store import overview
 from service.web.dashboard import words
-from service.web.dashboard.export import line
 from service.web.dashboard.paid import Tone
 from service.web.dashboard.visit import Visit
 from service.web.problems import Problem
+from service.web.spreadsheet import line
 
 PERIODS: Final[Mapping[str, tuple[str, int]]] = {
     "7d": ("Last 7 days", 7),

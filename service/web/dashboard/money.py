@@ -14,9 +14,9 @@ from service.flows.money.usage import rows_of
 from service.store.money import usage
 from service.store.money.usage import Sum
 from service.web.dashboard import words
-from service.web.dashboard.export import line
 from service.web.dashboard.ledger import CHART, PERIODS, Bar, Chart
 from service.web.dashboard.visit import Visit
+from service.web.spreadsheet import line
 
 GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
     "upstream": ("upstream",),
@@ -93,13 +93,9 @@ async def money_csv(visit: Visit) -> Response:
     asked = _asked(visit)
     rows = rows_of(await _sums(visit, asked, asked.columns), asked.columns)
     heads = (*asked.columns, "unit", *_SUMS, "usd", "submissions", "unknown")
-    lines = [heads, *([_cell(row[name]) for name in heads] for row in rows)]
+    lines = [heads, *([row[name] for name in heads] for row in rows)]
     headers = {"Content-Disposition": 'attachment; filename="usage.csv"'}
     return Response("".join(map(line, lines)), headers=headers, media_type="text/csv; charset=utf-8")
-
-
-def _cell(value: Any) -> str:
-    return "" if value is None else str(value)
 
 
 async def _sums(visit: Visit, asked: Choice, by: Sequence[str]) -> list[Sum]:

@@ -134,13 +134,23 @@ def _value(schema: Mapping[str, Any], text: str) -> Any:
     if kind == "boolean":
         return {"true": True, "false": False}.get(plain, plain)
     try:
-        if kind == "integer":
-            return int(plain)
         if (kind == "array" or (_may_be_list(schema) and "\n" in plain)) and not plain.startswith("["):
             return _lines(plain)
-        value = orjson.loads(plain)
+        return json_in(plain)
     except ValueError:
         return plain
+
+
+def json_in(text: str) -> Any:
+    """Return the JSON value that a text is.
+
+    :raises ValueError: when it is none, or one that cannot be written again
+    """
+    value = orjson.loads(text)
+    try:
+        orjson.dumps(value)
+    except TypeError:
+        raise ValueError("nested too deeply") from None
     return value
 
 
@@ -153,7 +163,7 @@ def _may_be_list(schema: Mapping[str, Any]) -> bool:
 def _lines(text: str) -> list[Any]:
     """Return a list from lines: each is a text, or JSON where items are objects."""
     items = [line.strip() for line in text.splitlines() if line.strip()]
-    return [orjson.loads(each) if each.startswith("{") else each for each in items]
+    return [json_in(each) if each.startswith("{") else each for each in items]
 
 
 def _by_field(mistakes: Sequence[Mistake], below: str) -> dict[str, str]:

@@ -42,7 +42,7 @@ def signing_key(secret: str) -> bytes:
 
 
 def cookie_name(*, secure: bool) -> str:
-    """Return the name of the cookie. Over https a browser accepts the prefixed one from this host only."""
+    """Return the name of the cookie. A browser accepts the prefixed one over https only."""
     return f"__Secure-{_NAME}" if secure else _NAME
 
 

@@ -13,15 +13,15 @@ from service.domain.task import Task
 from service.domain.validation import Invalid, Mistake
 from service.flows.context import Context
 from service.flows.submission import accept
-from service.flows.submission.adoption import JobTaken
 from service.flows.submission.request import task_of_request
 from service.providers.operation import Family, Operation
 from service.providers.registry import DIALECTS, FAMILIES
 from service.store import tasks as task_store
+from service.web.api.refusals import refusals
 from service.web.dashboard import words
 from service.web.dashboard.acts import find_task
 from service.web.dashboard.bodies import Body, body_of
-from service.web.dashboard.schema_form import Field, elsewhere, fields_of, input_from
+from service.web.dashboard.schema_form import Field, elsewhere, fields_of, input_from, json_in
 from service.web.dashboard.task_query import as_id
 from service.web.dashboard.visit import Visit
 from service.web.problems import Problem
@@ -72,18 +72,16 @@ async def submit(visit: Visit) -> Response:
     document, mistakes = document_of(choice, given)
     if mistakes:
         return _page(visit, choice, given, [*mistakes, *_further_mistakes(visit, document)])
-    try:
-        accepted = await accept.accept(
-            context, document, client=visit.caller.client, idempotency_key=choice.key or None
-        )
-    except Invalid as error:
-        return _page(visit, choice, given, error.mistakes)
-    except JobTaken as error:
-        raise Problem(409, "job_taken", str(error)) from None
-    except accept.KeyReused:
-        return _page(
-            visit, dataclasses.replace(choice, key=f"form-{secrets.token_hex(8)}"), given, [Mistake("", _CHANGED)]
-        )
+    with refusals():
+        try:
+            accepted = await accept.accept(
+                context, document, client=visit.caller.client, idempotency_key=choice.key or None
+            )
+        except Invalid as error:
+            return _page(visit, choice, given, error.mistakes)
+        except accept.KeyReused:
+            anew = dataclasses.replace(choice, key=f"form-{secrets.token_hex(8)}")
+            return _page(visit, anew, given, [Mistake("", _CHANGED)])
     return visit.redirect(f"/tasks/{accepted.task.id}")
 
 
@@ -112,10 +110,8 @@ async def follow(visit: Visit) -> Response:
         "input": {"action": action},
     }
     key = f"{visit.field('idempotency_key')[:60]} {action}"[:255]
-    try:
+    with refusals():
         accepted = await accept.accept(visit.context, document, client=parent.client, idempotency_key=key)
-    except Invalid as error:
-        raise Problem(422, "invalid_request", "the action cannot be submitted", mistakes=error.mistakes) from None
     return visit.redirect(f"/tasks/{accepted.task.id}")
 
 
@@ -184,11 +180,10 @@ def _label_lines(labels: Mapping[str, str]) -> str:
 
 def _json(text: str, mistakes: list[Mistake]) -> Any:
     try:
-        found = orjson.loads(text)
-    except orjson.JSONDecodeError as error:
+        return json_in(text)
+    except ValueError as error:
         mistakes.append(Mistake("options", f"is no JSON: {error}"[:200]))
         return {}
-    return found
 
 
 def _page(visit: Visit, choice: Choice, given: Mapping[str, Any], mistakes: Sequence[Mistake] = ()) -> Response:

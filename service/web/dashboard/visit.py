@@ -318,8 +318,9 @@ def refuse_other_sites(request: Request) -> None:
     if site is None:  # an old browser, or plain http: its Origin names the site
         context: Context = request.app.state.context
         own = {request.headers.get("host", ""), urlsplit(context.settings.links_url or "").netloc}
-        origin = request.headers.get("origin")
-        site = "same-origin" if origin is None or urlsplit(origin).netloc in own else "cross-site"
+        origin = request.headers.get("origin")  # "null" for a page without an origin of its own: no page of ours
+        named = None if origin is None else origin.partition("://")[2]
+        site = "same-origin" if named is None or (named and named in own) else "cross-site"
     if site not in {"same-origin", "none"}:
         raise Problem(403, "forbidden", "the form was sent by another site; open it here")
 

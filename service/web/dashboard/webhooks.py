@@ -207,6 +207,8 @@ async def test_endpoint(visit: Visit) -> Response:
         endpoint = None if endpoint_id is None else await endpoint_store.find(connection, endpoint_id, client)
     if endpoint is None:
         raise Problem(404, "not_found", "no endpoint has this id")
+    if not endpoint_flow.may_change(endpoint, is_operator=visit.is_operator):
+        raise Problem(403, "forbidden", endpoint_flow.FOR_OPERATORS)
     if endpoint.disabled_at is not None:
         raise invalid([Mistake("endpoint", "is off: switch it on first")])
     message = await endpoint_flow.send_test(visit.context, endpoint)

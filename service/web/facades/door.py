@@ -4,6 +4,7 @@ A door is one file: two pure functions (their request → a request of ours, our
 routes. Everything that doors share is here and in the files beside it.
 """
 
+import asyncio
 import contextlib
 import dataclasses
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
@@ -187,6 +188,9 @@ class DoorRequest:
                 "the database does not answer, and the request may have been carried out: look before you repeat it"
             )
             raise Problem(_MAYBE, "unavailable", detail) from None
+        except asyncio.CancelledError:  # the process stops, and the commit may be under way
+            detail = "the server is stopping, and the request may have been carried out: look before you repeat it"
+            raise Problem(_MAYBE, "unavailable", detail, headers={"Connection": "close"}) from None
 
     async def wait(self, task: Task, seconds: float = MAX_HELD) -> Task:
         """Return a task after its end, or after some seconds."""

@@ -71,7 +71,10 @@ async def test_usage_is_written_as_csv(world: World) -> None:
     assert (row["label:project"], row["unit"]) == ("'=1+1", "points")
 
 
-@pytest.mark.parametrize("group", ["", "price", "label", "label:", "client,client", "a,b,c,d,e,f,g"])
+@pytest.mark.parametrize(
+    "group",
+    ["", "price", "label", "label:", "labels", "client:x", "day:,upstream", ":", "client,client", "a,b,c,d,e,f,g"],
+)
 async def test_unknown_group_is_refused(world: World, group: str) -> None:
     assert (await world.client.get(f"/v1/usage?group={group}&from=2026-01-01T00:00:00Z")).status_code == 422
 

@@ -45,7 +45,7 @@ async def registered(api: httpx.AsyncClient, **fields: Any) -> dict[str, Any]:
     answer = await api.post("/v1/endpoints", json={"url": HOOK, **fields})
     assert answer.status_code == 201, answer.text
     made: dict[str, Any] = answer.json()
-    assert answer.headers["location"] == f"/v1/endpoints/{made['id']}"
+    assert answer.headers["location"] == f"endpoints/{made['id']}"
     return made
 
 

@@ -107,6 +107,20 @@ async def test_wrong_key_opens_no_session(keyed: World, key: str, said: str) -> 
     assert not key or key not in answer.text
 
 
+@pytest.mark.parametrize(
+    "origin", ["null", "http://[", "https://evil.example", "", "localhost", "http://localhost.evil"]
+)
+async def test_sign_in_from_another_site_is_refused_without_its_name_too(database_url: str, origin: str) -> None:
+    """Over plain http a browser sends no Sec-Fetch-Site, and a page in a frame without rights has the origin null."""
+    settings = {"DOVECOTE_API_KEYS": f"alice={ALICE}", "DOVECOTE_PUBLIC_URL": "", "DOVECOTE_API_URL": ""}
+    async with World.opened(database_url, **settings) as world, visitor(world) as someone:
+        form = {"key": ALICE}
+        answer = await someone.client.post("/ui/sign-in", data=form, headers={"Origin": origin})
+        own = await someone.client.post("/ui/sign-in", data=form, headers={"Origin": "http://localhost"})
+    assert (answer.status_code, "set-cookie" in answer.headers) == (403, False)
+    assert own.status_code == 303
+
+
 async def test_page_without_session_leads_to_sign_in_and_back(keyed: World) -> None:
     async with visitor(keyed) as someone:
         answer = await someone.client.get("/ui/tasks?state=failed")
