@@ -5,22 +5,19 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, Text, bindparam, cast, func, literal_column, select
+from sqlalchemy import Select, Text, bindparam, cast, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.statistics import Ending
 from service.domain.task import Result, Source, State
+from service.store.subqueries import any_row
 from service.store.tables import callbacks, submissions, tasks
 
-_HASTENED = (
-    select(literal_column("1"))
-    .where(callbacks.c.submission_id == submissions.c.id, submissions.c.task_id == tasks.c.id)
+_HASTENED = any_row(
+    callbacks.c.submission_id == submissions.c.id,
+    submissions.c.task_id == tasks.c.id,
     # Not by the index of decisions: SQLite would read every such callback for each task.
-    .where(func.coalesce(callbacks.c.decision, "") == "hastened")
-    # Not EXISTS: PostgreSQL would read every callback once for all tasks.
-    .limit(1)
-    .scalar_subquery()
-    .is_not(None)
+    func.coalesce(callbacks.c.decision, "") == "hastened",
 )
 # As Task.model. The rest of the input is not read: it may contain whole images.
 _MODEL = func.coalesce(tasks.c.options["model"].as_string(), tasks.c.input["model"].as_string())
