@@ -145,7 +145,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def migrated(url: str) -> None:
-    database = Database(url)
+    database = Database(url, command_timeout=None)
     await migrate(database)
     await database.close()
 

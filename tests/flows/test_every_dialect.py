@@ -12,7 +12,7 @@ from service.providers.registry import FAMILIES
 from service.sandbox import Faults, Sandbox
 from service.store import tables
 from tests.support.dialects import DIALECTS, SYNCHRONOUS, example_of, world_of
-from tests.support.journeys import AT_ONCE, JOURNEYS, REFERENCE, SHORT, SHORT_AT_ONCE, expected_end
+from tests.support.journeys import AT_ONCE, JOURNEYS, REFERENCE, SHORT_AT_ONCE, expected_end, is_short
 from tests.support.world import JOB_SECONDS, RECEIVER_URL, World
 
 DEADLINE = 200.0
@@ -44,7 +44,7 @@ GRID = [
         name,
         journey,
         id=f"{name}-{journey}",
-        marks=[] if name in REFERENCE or journey in SHORT else [pytest.mark.long],
+        marks=[] if is_short(name, journey) else [pytest.mark.long],
     )
     for name in DIALECTS
     for journey in JOURNEYS

@@ -20,7 +20,7 @@ from service.providers.dialect import Dialect
 from service.providers.recordings import read_message
 from service.providers.registry import DIALECTS, FAMILIES, PROVIDERS
 from service.providers.wire import Callback, Reply
-from tests.support.cases import case, per_dialect
+from tests.support.cases import case, per_dialect, share
 from tests.support.operations import NOW, OPERATIONS, schema_of, task
 
 RECORDINGS = Path(__file__).parents[1] / "recordings"
@@ -128,10 +128,19 @@ STATUSES = (200, 204, 301, 400, 401, 404, 429, 500, 503, 524)
 
 @per_dialect(itertools.product(DIALECTS, itertools.product(KINDS, STATUSES)))
 def test_garbage_raises_no_foreign_error_and_ends_no_task(name, answer):
-    kind, status = answer
+    check_garbage(name, *answer, share(GARBAGE, 3, name, *answer))
+
+
+@pytest.mark.long
+@per_dialect(itertools.product(DIALECTS, itertools.product(KINDS, STATUSES)))
+def test_all_garbage_raises_no_foreign_error_and_ends_no_task(name, answer):
+    check_garbage(name, *answer, GARBAGE)
+
+
+def check_garbage(name, kind, status, bodies):
     dialect = DIALECTS[name]
     route = f"POST {next(iter(dialect.facts.operations.values()), '')}"
-    for body in GARBAGE:
+    for body in bodies:
         endpoint = route if kind in {"submit_response", "error"} else "GET /"
         found = read(name, {"kind": kind, "endpoint": endpoint, "http_status": status}, body)
         assert sound(found) not in ENDED
@@ -141,8 +150,18 @@ def test_garbage_raises_no_foreign_error_and_ends_no_task(name, answer):
 
 @per_dialect(MESSAGES, label_of)
 def test_truncated_body_reports_nothing(name, message):
+    check_truncated(name, message, step=21)
+
+
+@pytest.mark.long
+@per_dialect(MESSAGES, label_of)
+def test_body_truncated_anywhere_reports_nothing(name, message):
+    check_truncated(name, message, step=5)
+
+
+def check_truncated(name, message, *, step):
     body = raw(message["body"])
-    for end in range(0, len(body), 7):
+    for end in range(0, len(body), step):
         found = read(name, message, body[:end])
         if isinstance(message["body"], str) and message["kind"] == "submit_response":
             sound(found)  # bytes and texts have no end that could be missing: the transport tells
@@ -298,15 +317,16 @@ ANSWER_ANYTHING = (Reply(200, {}, b"{}"), Reply(503, {}, b""), Reply(200, {}, b"
 
 
 @functools.cache
-def exchanges(name, operation):
-    """Return the calls of every exchange of a dialect, with a provider of minimal answers and one of positive answers."""
-    return tuple(_exchanges(name, operation))
+def exchanges(name, operation, parts=3):
+    """Return the calls of every exchange of a dialect, with a provider of minimal answers and one of recorded answers."""
+    return tuple(_exchanges(name, operation, parts))
 
 
-def _exchanges(name, operation):
+def _exchanges(name, operation, parts):
     dialect, one = DIALECTS[name], task(name, operation)
-    yes = {(message["http_status"] or 200, raw(message["body"])) for message in recorded(name)}
-    for answer in (*ANSWER_ANYTHING, *(Reply(status, {}, body) for status, body in yes)):
+    yes = {(message["http_status"] or 200, raw(message["body"])): None for message in recorded(name)}
+    some = share([*yes], parts, operation)
+    for answer in (*ANSWER_ANYTHING, *(Reply(status, {}, body) for status, body in some)):
         yield "submit", drive(dialect.submit(one, HOOK), answer)
         yield "poll", drive(dialect.poll(one), answer)
         if isinstance(dialect, CanCancel):
@@ -321,7 +341,18 @@ def _exchanges(name, operation):
 
 @per_dialect(OPERATIONS)
 def test_creating_call_is_the_last_of_a_submit_only(name, operation):
-    for verb, calls in exchanges(name, operation):
+    check_creating_call(name, operation, exchanges(name, operation))
+
+
+@pytest.mark.long
+@per_dialect(OPERATIONS)
+def test_every_recorded_answer_leads_to_right_calls(name, operation):
+    check_creating_call(name, operation, exchanges(name, operation, 1))
+    check_credentials(name, exchanges(name, operation, 1))
+
+
+def check_creating_call(name, operation, found):
+    for verb, calls in found:
         assert [call.creates for call in calls[:-1]] == [False] * len(calls[:-1])
         if verb == "submit":
             kind = operation.split()[1]
@@ -334,8 +365,12 @@ def test_creating_call_is_the_last_of_a_submit_only(name, operation):
 
 @per_dialect(OPERATIONS)
 def test_credentials_are_added_by_authorize_only(name, operation):
+    check_credentials(name, exchanges(name, operation))
+
+
+def check_credentials(name, found):
     dialect = DIALECTS[name]
-    for _, calls in exchanges(name, operation):
+    for _, calls in found:
         for call in calls:
             assert call.path.startswith("/")
             assert not {"authorization", "x-api-key", "x-key", "cookie"} & {header.lower() for header in call.headers}

@@ -1,8 +1,9 @@
 """Many small cases in one test: pytest needs more time for a test than such a case does. A failure names its case."""
 
 import contextlib
+import zlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -16,6 +17,12 @@ def case(*names: object) -> Iterator[None]:
     except BaseException as error:  # pytest's own failures are no Exception
         error.add_note(f"in the case: {' · '.join(str(name)[:80] for name in names)}")
         raise
+
+
+def share(values: Sequence[Any], parts: int, *names: object) -> Sequence[Any]:
+    """Return one of several parts of the values. Other names get another part, so that many names together cover all values."""
+    first = zlib.crc32(" ".join(map(str, names)).encode()) % parts
+    return values[first::parts]
 
 
 def per_dialect(pairs: Iterable[tuple[str, Any]], label: Callable[[Any], object] = str) -> Callable[[Any], Any]:

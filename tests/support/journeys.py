@@ -4,6 +4,7 @@ import dataclasses
 
 from service.domain.task import State
 from service.providers.dialect import Dialect
+from tests.support.cases import share
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +47,10 @@ JOURNEYS = {
     "answer-and-callback-lost": Journey(faults=("cut", "drop"), state=State.EXPIRED, failure="provider_timeout"),
 }  # fmt: skip
 
-SHORT = ("success", "lost-callback", "callback-before-the-answer", "failure", "content-refused-by-the-job")
+SHORT = ("success", "failure")
 """The journeys of every dialect in ``make test``."""
+TAKEN_IN_TURN = ("lost-callback", "callback-before-the-answer", "content-refused-by-the-job")
+"""Each dialect goes through another one of these as well."""
 REFERENCE = frozenset({"runway/aggregator", "runway/official", "midjourney/proxy", "suno/newapi"})
 """The dialects of all journeys in ``make test``: one with callbacks, one without, and those of the sandbox's own code."""
 
@@ -68,6 +71,11 @@ AT_ONCE = {
 }
 """The journeys of dialects whose every answer is the result."""
 SHORT_AT_ONCE = ("success", "content-refused-at-submit", "answer-lost")
+
+
+def is_short(name: str, journey: str) -> bool:
+    """Return whether ``make test`` contains a journey of a dialect."""
+    return name in REFERENCE or journey in (*SHORT, *share(TAKEN_IN_TURN, len(TAKEN_IN_TURN), name))
 
 
 def expected_end(name: str, journey: str, dialect: Dialect) -> tuple[State, str | None]:

@@ -80,8 +80,8 @@ def a_message(task: Task, **more: Any) -> message_store.Message:
 
 @contextlib.asynccontextmanager
 async def opened(url: str) -> AsyncIterator[Database]:
-    """Open a database while the block runs."""
-    database = Database(url)
+    """Open a database while the block runs. On a busy machine a statement may take longer than the product allows."""
+    database = Database(url, command_timeout=None)
     try:
         yield database
     finally:

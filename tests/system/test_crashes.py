@@ -26,6 +26,8 @@ from tests.support.world import JOB_SECONDS, World
 
 WORDS = ("", "[drop]", "[twice][disorder][early]", "[fail]", "[429]", "[cut]", "[drop][cut]", "[refuse]")
 """Faults of the provider, besides the crash."""
+SHORT = {"sqlite": ("", "[drop]", "[cut]", "[refuse]"), "postgresql": ("[cut]",)}
+"""Those of ``make test``."""
 
 
 async def live(world: World, prompt: str) -> None:
@@ -52,10 +54,9 @@ async def task_of(world: World, prompt: str) -> Task:
 @pytest.mark.parametrize(
     ("database_url", "words"),
     [
-        *(("sqlite", words) for words in WORDS),
-        ("postgresql", ""),
-        ("postgresql", "[cut]"),
-        *(pytest.param("postgresql", words, marks=pytest.mark.long) for words in WORDS if words not in {"", "[cut]"}),
+        pytest.param(database, words, marks=[] if words in SHORT[database] else [pytest.mark.long])
+        for database in SHORT
+        for words in WORDS
     ],
     indirect=["database_url"],
 )

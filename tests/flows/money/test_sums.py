@@ -24,7 +24,8 @@ from tests.support.retention import sweep
 from tests.support.values import a_submission, a_task, keep, new_id
 from tests.support.world import World
 
-GROUPS = [["upstream", "family"], ["day"], ["client"], ["client", "day", "family", "upstream"]]
+FINEST = ["client", "day", "family", "upstream"]
+GROUPS = [["upstream", "family"], ["day"], ["client"], FINEST]
 
 
 async def entry(connection: AsyncConnection, submission: Any, task: Task, number: int, **more: Any) -> None:
@@ -71,19 +72,22 @@ class Stocked:
         async with self.world.context.database.writing() as connection:
             await act(connection)
 
-    async def check(self) -> None:
-        """Compare what is read with the sums of the rows, for all time and for spans that begin anywhere."""
+    async def check(self, *, every_group: bool = False) -> None:
+        """Compare what is read with the sums of the rows, for all time and for spans that begin anywhere.
+
+        :param every_group: compare coarser groups as well, which are sums of the finest
+        """
         now = self.world.clock()
         spans: list[tuple[Any, Any]] = [(None, None), (now - dt.timedelta(days=2, minutes=7), None)]
         spans += [(None, now - dt.timedelta(hours=30, minutes=1)), (now - 3 * DAY, now - dt.timedelta(hours=5))]
         async with self.world.context.database.reading() as connection:
             for since, until in spans:
-                for by in GROUPS:
+                for by in GROUPS if every_group else [FINEST]:
                     kept = await ledger.entries(connection, by=by, since=since, until=until)
                     assert kept == await self._from_rows(connection, by, since, until)
                 groups: tuple[list[str], ...] = (["client", "model"], ["day"], [])
-                for columns in groups:
-                    for client in (None, "shop"):
+                for columns in groups if every_group else groups[:1]:
+                    for client in (None, "shop") if every_group else (None,):
                         asked = {"by": columns, "since": since, "until": until, "client": client}
                         quick = await usage.sums(connection, **asked)
                         plain = await usage.sums(connection, **{**asked, "by": [*columns, "label:project"]})
@@ -134,11 +138,11 @@ async def stocked(world: World) -> Stocked:
 
 
 async def test_kept_sums_equal_those_of_the_rows(stocked: Stocked) -> None:
-    await stocked.check()
+    await stocked.check(every_group=True)
     await stocked.round()
     plans = [await stocked.plan(subject) for subject in (SUBMISSIONS, MONEY)]
     assert all(len(plan.days) == 1 and len(plan.rest) == 2 for plan in plans)
-    await stocked.check()
+    await stocked.check(every_group=True)
 
 
 def _old(stocked: Stocked) -> tuple[Task, Any]:

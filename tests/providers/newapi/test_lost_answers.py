@@ -1,5 +1,6 @@
 """A gateway that reports a broken conversation with its provider leaves open whether the job was taken."""
 
+import itertools
 import json
 
 import pytest
@@ -9,6 +10,7 @@ from service.providers.newapi.errors import refusal_in
 from service.providers.newapi.lost_answers import is_lost
 from service.providers.registry import DIALECTS
 from service.providers.wire import Reply
+from tests.support.cases import share
 from tests.support.operations import OPERATIONS
 
 LOST = [
@@ -77,12 +79,15 @@ def submitted(name, status, document):
         return error
 
 
+LOST_IN_SHAPES = [*itertools.product(LOST, SHAPES)]
+
+
+@pytest.mark.parametrize("parts", [5, pytest.param(1, marks=pytest.mark.long)], ids=["some", "all"])
 @pytest.mark.parametrize("name", SUBMITTING)
-def test_submit_that_lost_the_answer_of_the_provider_is_uncertain(name):
-    for text in LOST:
-        for status, shape in SHAPES:
-            found = submitted(name, status, shape(text))
-            assert isinstance(found, Uncertain), (status, shape(text), found)
+def test_submit_that_lost_the_answer_of_the_provider_is_uncertain(name, parts):
+    for text, (status, shape) in share(LOST_IN_SHAPES, parts, name):
+        found = submitted(name, status, shape(text))
+        assert isinstance(found, Uncertain), (status, shape(text), found)
 
 
 @pytest.mark.parametrize("number", [408, 425, 499, 500, 502, 504, 520, 522, 524])

@@ -8,6 +8,7 @@ import orjson
 import pytest
 
 from service.providers.registry import FAMILIES
+from tests.support.cases import share
 from tests.support.world import World
 
 NUMBERS = [
@@ -68,11 +69,12 @@ async def api(sqlite_url: str) -> Any:
         yield world.client
 
 
+@pytest.mark.parametrize("parts", [4, pytest.param(1, marks=pytest.mark.long)], ids=["some fields", "all fields"])
 @pytest.mark.parametrize("number", NUMBERS, ids=lambda number: number[:24])
-async def test_number_in_any_input_is_accepted_or_a_mistake(api: httpx.AsyncClient, number: str) -> None:
+async def test_number_in_any_input_is_accepted_or_a_mistake(api: httpx.AsyncClient, number: str, parts: int) -> None:
     fields = list(numeric_fields())
     assert len(fields) > 20
-    for family, operation, name, required in fields:
+    for family, operation, name, required in share(fields, parts, number):
         document = {"family": family, "operation": operation, "input": {**required, name: "@"}}
         check(await post(api, "/v1/tasks", document, number), (family, operation, name))
 

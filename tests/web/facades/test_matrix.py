@@ -12,6 +12,7 @@ from sqlalchemy import select
 
 from service.store.tables import repeats
 from tests.support.asgi import scope_of
+from tests.support.cases import share
 from tests.support.clients import ALICE
 from tests.support.door_matrix import ROWS, Row, is_held, outcome, table
 from tests.support.doors import DOORS, upstreams
@@ -151,9 +152,10 @@ async def break_off(world: World, row: Row, prompt: str) -> None:
 CELLS = (succeeds, fails, is_slow, waits_for_the_gateway, loses_its_callback, loses_its_answer)
 
 
+@pytest.mark.parametrize("parts", [2, pytest.param(1, marks=pytest.mark.long)], ids=["some columns", "all columns"])
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-async def test_submit_survives_every_column_of_the_matrix(world: World, row: Row) -> None:
-    for cell in CELLS:
+async def test_submit_survives_every_column_of_the_matrix(world: World, row: Row, parts: int) -> None:
+    for cell in share(CELLS, parts, row.name):
         await cell(world, row)
 
 
