@@ -17,7 +17,7 @@ from service.domain.operator_events import UNKNOWN_WORD, Occurrence
 from service.domain.task import ENDED, OCCUPYING, Source, State, Submission, Task
 from service.flows.context import Context, log
 from service.flows.money import booking
-from service.flows.statistics import count_unknown_word, next_poll
+from service.flows.statistics import MAX_WORD, count_unknown_word, next_poll, times_counted
 from service.flows.webhooks import enqueue
 from service.flows.webhooks.claimed import Claimed
 from service.flows.webhooks.operator import announce as announce_to_operators
@@ -96,14 +96,14 @@ def _unknown_words(context: Context, decided: Sequence[Decided], changes: Sequen
     shown = {change.task_id: change.update.unknown_in for change in changes if isinstance(change, StatusReported)}
     for each in decided:
         word, dialect = each.unknown_word, each.task.dialect or ""
-        if word is not None and context.unknown_words[dialect, word] <= FIRST_TIMES:
+        if word is not None and times_counted(context, dialect, word) <= FIRST_TIMES:
             data = {
                 "dialect": dialect,
-                "word": word[:80],
+                "word": word[:MAX_WORD],
                 "task_id": str(each.task.id),
                 "message": shown.get(each.task.id),
             }
-            yield Occurrence(UNKNOWN_WORD, f"{dialect} {word[:80]}", data)
+            yield Occurrence(UNKNOWN_WORD, f"{dialect} {word[:MAX_WORD]}", data)
 
 
 def _result_lifetime(task: Task) -> float | None:

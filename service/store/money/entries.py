@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Integer, and_, bindparam, delete, exists, or_, select, tuple_, update
+from sqlalchemy import BigInteger, and_, bindparam, delete, exists, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.money.amounts import plain
@@ -90,7 +90,7 @@ _OLD = (
     .where(CURRENT, money_entries.c.purchased_at < bindparam("before", type_=UtcTime))
     .where(
         tuple_(money_entries.c.purchased_at, money_entries.c.id)
-        > tuple_(bindparam("since", type_=UtcTime), bindparam("last", type_=Integer()))
+        > tuple_(bindparam("since", type_=UtcTime), bindparam("last", type_=BigInteger()))
     )
     .order_by(money_entries.c.purchased_at, money_entries.c.id)
     .limit(bindparam("most"))
