@@ -28,5 +28,6 @@ async def test_step_reads_no_backlog(database_url: str) -> None:
             await connection.exec_driver_sql("ANALYZE")
         for kind in ("tasks", "inputs", "results", "callbacks", "messages"):
             step = functools.partial(STEPS[kind], limits=LIMITS, after=None, most=50)
-            plan = await plans_of(connection, await statements_of(connection, step))
+            ran = [each for each in await statements_of(connection, step) if not isinstance(each[1], list)]
+            plan = await plans_of(connection, ran)  # without the updates of many rows
             assert re.search(BACKLOGS, plan) is None, plan
