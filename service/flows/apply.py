@@ -17,7 +17,7 @@ from service.domain.operator_events import UNKNOWN_WORD, Occurrence
 from service.domain.task import ENDED, OCCUPYING, Source, State, Submission, Task
 from service.flows.context import Context, log
 from service.flows.money import booking
-from service.flows.statistics import count_unknown_word, next_poll
+from service.flows.statistics import MAX_WORD, count_unknown_word, next_poll, times_counted
 from service.flows.webhooks import enqueue
 from service.flows.webhooks.claimed import Claimed
 from service.flows.webhooks.operator import announce as announce_to_operators
@@ -96,14 +96,14 @@ def _unknown_words(context: Context, decided: Sequence[Decided], changes: Sequen
     shown = {change.task_id: change.update.unknown_in for change in changes if isinstance(change, StatusReported)}
     for each in decided:
         word, dialect = each.unknown_word, each.task.dialect or ""
-        if word is not None and context.unknown_words[dialect, word] <= FIRST_TIMES:
+        if word is not None and times_counted(context, dialect, word) <= FIRST_TIMES:
             data = {
                 "dialect": dialect,
-                "word": word[:80],
+                "word": word[:MAX_WORD],
                 "task_id": str(each.task.id),
                 "message": shown.get(each.task.id),
             }
-            yield Occurrence(UNKNOWN_WORD, f"{dialect} {word[:80]}", data)
+            yield Occurrence(UNKNOWN_WORD, f"{dialect} {word[:MAX_WORD]}", data)
 
 
 def _result_lifetime(task: Task) -> float | None:
@@ -156,7 +156,7 @@ async def _write(
     await queue.watch_jobs_again(connection, {each.task.id for each in decided if each.recheck_duplicates}, now=now)
     await submissions.begin(connection, [each.begins for each in decided if each.begins is not None])
     latest = {each.task.id: each.task for each in decided}
-    await queue.settle_tasks(connection, [task for task in latest.values() if task != before[task.id]])
+    await queue.settle_tasks(connection, [(before[task.id], task) for task in latest.values()])
     await asset_store.add(
         connection, [each for task in latest.values() for each in _new_copies(before[task.id], task, now)]
     )

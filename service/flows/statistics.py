@@ -22,6 +22,10 @@ LEARN_EVERY = 30.0
 PRICE_WINDOW = dt.timedelta(days=30)
 MAX_ENDINGS = 2000
 """Maximum number of finished tasks, and of charges, that are read."""
+MAX_WORDS = 1000
+"""Unknown status words that a process counts one by one, and reports."""
+MAX_WORD = 80
+OTHER_WORDS = "…"
 
 
 async def update_statistics(context: Context) -> int:
@@ -98,7 +102,19 @@ def next_poll(context: Context, task: Task) -> dt.datetime | None:
 
 def count_unknown_word(context: Context, dialect: str, word: str) -> None:
     """Count a status word that the dialect's table does not contain, and log its first occurrence."""
-    context.unknown_words[dialect, word] += 1
+    key = _key_of_word(context, dialect, word)
+    context.unknown_words[key] += 1
     context.metrics.unknown_words.labels(dialect).inc()
-    if context.unknown_words[dialect, word] == 1:
-        log.warning("unknown status word; state kept dialect=%s word=%r", dialect, word[:80])
+    if context.unknown_words[key] == 1:
+        log.warning("unknown status word; state kept dialect=%s word=%r", *key)
+
+
+def times_counted(context: Context, dialect: str, word: str) -> int:
+    """Return how often this process has counted a status word."""
+    return context.unknown_words[_key_of_word(context, dialect, word)]
+
+
+def _key_of_word(context: Context, dialect: str, word: str) -> tuple[str, str]:
+    """Return the key of a status word. Some providers write numbers into their words: those beyond a bound share a key."""
+    key = (dialect, word[:MAX_WORD])
+    return key if key in context.unknown_words or len(context.unknown_words) < MAX_WORDS else (dialect, OTHER_WORDS)

@@ -299,7 +299,7 @@ class _CommitLoop:
                 _fail(writes, error)
                 return
             log.warning("batch refused; committing each write alone writes=%d error=%s", len(writes), _name(error))
-            for write in writes:
+            for write in (each for each in writes if not each.answer.done()):  # a caller may have gone meanwhile
                 await self._commit([write], lock_timeout=LOCK_TIMEOUT_ALONE if locked else lock_timeout)
 
     async def _empty_log(self) -> None:

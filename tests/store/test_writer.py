@@ -102,6 +102,28 @@ async def test_mixed_batch_is_retried_item_by_item_after_a_failure(
     assert await stored(database) == 1
 
 
+async def test_write_whose_caller_has_gone_is_not_committed_after_a_failed_batch(database: Database) -> None:
+    alone, go_on, calls = asyncio.Event(), asyncio.Event(), list[int]()
+
+    async def fail_together(connection: AsyncConnection, items: Sequence[Task]) -> Sequence[task_store.Accepted]:
+        calls.append(len(items))
+        if len(calls) == 1:
+            await connection.execute(text("SELECT nonsense"))
+        alone.set()
+        await go_on.wait()
+        return await task_store.accept(connection, items)
+
+    async with Writers(database).running() as writers:
+        first = asyncio.create_task(writers.requests.batch(fail_together, a_task()))
+        gone = asyncio.create_task(writers.requests.batch(task_store.accept, a_task()))
+        await alone.wait()
+        gone.cancel()
+        await asyncio.sleep(0)
+        go_on.set()
+        assert (await first).new
+    assert await stored(database) == 1
+
+
 async def test_write_is_refused_when_the_queue_is_full(database: Database) -> None:
     writers = Writers(database)  # it does not run: nothing is taken off the line
     waiting = [asyncio.create_task(writers.requests.batch(task_store.accept, BROKEN)) for _ in range(MAX_WAITING)]

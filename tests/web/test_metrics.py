@@ -10,9 +10,10 @@ import pytest
 from service.app import metrics_application
 from service.domain.api_key import Scope, write_key
 from service.domain.kept import GONE_FOR
+from service.flows.apply import FIRST_TIMES
 from service.flows.metrics.process import Metrics
 from service.flows.metrics.rows import ROWS
-from service.flows.statistics import count_unknown_word
+from service.flows.statistics import MAX_WORDS, count_unknown_word, times_counted
 from service.store import api_keys, health
 from service.store.database import StoreUnavailable
 from service.store.metrics import QUEUES
@@ -217,3 +218,11 @@ async def test_port_of_its_own_serves_metrics_without_a_key_and_nothing_else(dat
             assert (await client.get("/healthz")).status_code == 200
             assert (await client.get("/v1/tasks")).status_code == 404
             assert (await client.post("/metrics")).status_code == 405
+
+
+async def test_unknown_words_with_numbers_in_them_take_a_bounded_part_of_the_memory(world: World) -> None:
+    for percent in range(3 * MAX_WORDS):
+        count_unknown_word(world.context, "runway/aggregator", f"pondering {percent} %")
+    assert len(world.context.unknown_words) == MAX_WORDS + 1
+    assert times_counted(world.context, "runway/aggregator", "pondering 7 %") == 1
+    assert times_counted(world.context, "runway/aggregator", "never seen before") > FIRST_TIMES

@@ -24,7 +24,7 @@ from service.flows.assets import provenance
 from service.flows.assets.describe import Facts, describe
 from service.flows.assets.download import Download, Origin, Unfetchable
 from service.flows.assets.marks import SUFFIX as MARKED
-from service.flows.assets.marks import Marks, mark
+from service.flows.assets.marks import mark
 from service.flows.concurrency import TaskPool
 from service.flows.context import Context, log
 from service.flows.polling import ask_again
@@ -129,6 +129,12 @@ async def _keep(context: Context, objects: Objects, asset: Asset) -> None:
     except (Unfetchable, StorageError) as error:
         await _settle_failure(context, asset, error)
         return
+    except StoreUnavailable:
+        raise
+    except Exception as error:  # noqa: BLE001 - a fault of ours is tried again as any other, and not without an end
+        log.exception("result cannot be fetched asset=%s", asset.id)
+        await _settle_failure(context, asset, Unfetchable(f"it could not be fetched: {type(error).__name__}"))
+        return
     if await _settle(context, asset, copy, object=name):
         context.metrics.results.labels("kept").inc()
         context.metrics.result_bytes.inc(copy.size or 0)
@@ -197,10 +203,7 @@ async def _fetched(
     )
     written = await _provenance(context, task, result, copy)
     await objects.put(name + provenance.SUFFIX, provenance.encoded(written), limit=provenance.MAX_SIZE)
-    marks = Marks.of(context.settings.results)
-    if marks is None:
-        return copy
-    return await mark(objects, name, copy, marks, written, **names)
+    return await mark(objects, name, copy, settings, written, **names)
 
 
 async def _provenance(context: Context, task: Task, result: Result, copy: Kept) -> dict[str, Any]:

@@ -65,7 +65,7 @@ async def mark(
     objects: Objects,
     name: str,
     copy: Kept,
-    marks: Marks,
+    settings: ResultsSettings,
     provenance: Mapping[str, Any],
     *,
     content_type: str,
@@ -76,12 +76,18 @@ async def mark(
     A file of a type without marks, and one that bears a mark of its provider, get none. The original is kept in any case.
     """
     try:
+        marks = Marks.of(settings)
+        if marks is None:
+            return copy
         await _mark(objects, name, copy, marks, provenance, content_type=content_type, disposition=disposition)
     except _NotMarked as reason:
         return dataclasses.replace(copy, not_marked_because=str(reason))
     except (StorageError, ObjectTooLarge, OSError) as error:
         log.warning("mark not written asset=%s error=%s", copy.asset, error)
         return dataclasses.replace(copy, not_marked_because="the marked copy could not be stored")
+    except Exception:  # noqa: BLE001 - a key with a password, for example, must cost no original
+        log.exception("mark cannot be made asset=%s", copy.asset)
+        return dataclasses.replace(copy, not_marked_because="the mark cannot be made; the log of the server says why")
     return dataclasses.replace(copy, marked=True)
 
 

@@ -5,12 +5,13 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Integer, and_, bindparam, delete, exists, or_, select, tuple_, update
+from sqlalchemy import BigInteger, and_, bindparam, delete, exists, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.money.amounts import plain
 from service.domain.money.settlement import Entry
 from service.domain.task import Task
+from service.store.money import label_sums
 from service.store.prepared import Prepared
 from service.store.tables import CURRENT, UtcTime, claims, insert_for, money_entries, tasks
 
@@ -90,7 +91,7 @@ _OLD = (
     .where(CURRENT, money_entries.c.purchased_at < bindparam("before", type_=UtcTime))
     .where(
         tuple_(money_entries.c.purchased_at, money_entries.c.id)
-        > tuple_(bindparam("since", type_=UtcTime), bindparam("last", type_=Integer()))
+        > tuple_(bindparam("since", type_=UtcTime), bindparam("last", type_=BigInteger()))
     )
     .order_by(money_entries.c.purchased_at, money_entries.c.id)
     .limit(bindparam("most"))
@@ -123,6 +124,7 @@ async def remove_old(
 
 
 async def remove_labels(connection: AsyncConnection, submissions: Collection[UUID]) -> None:
-    """Remove the labels from the entries of submissions. What was paid stays."""
+    """Remove the labels from the entries of submissions, and from kept sums. What was paid stays."""
     if submissions:
+        await label_sums.remove_of(connection, submissions)
         await connection.execute(_REMOVE_LABELS, [_keys(each) for each in submissions])

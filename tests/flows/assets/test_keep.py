@@ -8,7 +8,7 @@ import httpx
 import orjson
 import pytest
 
-from service.domain.kept import GONE_FOR
+from service.domain.kept import FETCH_BACKOFF, GONE_FOR
 from service.domain.task import Result, State
 from service.object_errors import StorageError, StorageFull
 from tests.support.kept_results import Files, assets_of, ended_with, finished, keeping, names, sha256, stored
@@ -98,6 +98,21 @@ async def test_length_that_is_a_lie_is_noticed(database_url: str) -> None:
         assert result.kept is not None
         assert result.kept.state == "lost"
         assert await names(world) == []
+
+
+async def test_answer_that_cannot_be_read_is_tried_again_with_pauses_and_not_for_ever(database_url: str) -> None:
+    async def absurd(_: httpx.Request) -> httpx.Response:
+        headers = {"content-length": "9" * 5000}  # more digits than Python reads as a number
+        return httpx.Response(200, headers=headers, stream=httpx.ByteStream(b"\x00\x00\x00\x18ftypisom"))
+
+    async with keeping(database_url, DOVECOTE_RESULTS__RETRY_FOR="1h") as world:
+        world.edge.hosts["cdn.test"] = httpx.MockTransport(absurd)
+        task = await ended_with(world, Result("video", "http://cdn.test/file"))
+        [asset] = await assets_of(world, task)
+        assert (asset.state, asset.attempts) == ("pending", 1)
+        assert asset.due_at == world.clock.now + dt.timedelta(seconds=FETCH_BACKOFF[0])
+        await world.until(HOUR + 1)
+        assert [each.state for each in await assets_of(world, task)] == ["lost"]
 
 
 @pytest.mark.parametrize(

@@ -187,6 +187,23 @@ async def test_file_that_cannot_be_marked_is_kept_and_says_why(
         assert event["data"]["results"][0]["not_marked_because"] == result["not_marked_because"]
 
 
+async def test_key_that_cannot_be_read_costs_no_original(
+    sqlite_url: str, settings: dict[str, str], tmp_path: Path
+) -> None:
+    with_password = serialization.BestAvailableEncryption(b"secret")
+    key = ec.generate_private_key(ec.SECP256R1()).private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, with_password
+    )
+    (tmp_path / "key.pem").write_bytes(key)
+    marks_module._read.cache_clear()
+    async with keeping(sqlite_url, **settings) as world:
+        task = await kept_file(world, PNG, "image")
+        [asset] = await assets_of(world, task)
+        assert (asset.state, asset.marked) == ("kept", False)
+        [result] = (await world.client.get(f"/v1/tasks/{task.id}")).json()["results"]
+        assert result["not_marked_because"].startswith("the mark cannot be made")
+
+
 async def test_copy_without_marks_set_up_says_nothing_about_them(sqlite_url: str) -> None:
     async with keeping(sqlite_url) as world:
         task = await kept_file(world, PNG, "image")

@@ -7,7 +7,7 @@ import pytest
 
 from service.domain.money.amounts import LIMIT
 from service.domain.task import State
-from service.store.money import counters
+from service.store.money import counters, entries
 from tests.support.prices import prices_file
 from tests.support.world import JOB_SECONDS, World
 
@@ -57,3 +57,10 @@ async def test_counter_beyond_every_limit_is_stored_as_the_largest(database_url:
             await counters.save(connection, {key: counter})
         async with world.context.database.reading() as connection:
             assert (await counters.read(connection, [key]))[key].spent > LIMIT
+
+
+async def test_entries_with_high_numbers_are_removed_too(database_url: str) -> None:
+    async with World.opened(database_url) as world, world.context.database.writing() as connection:
+        after = (world.clock.now, 2**40)
+        found = await entries.remove_old(connection, before=world.clock.now, after=after, most=10)
+        assert found == (0, 0, after)
