@@ -189,23 +189,16 @@ def task_of_request(
     :raises Invalid: with every mistake
     """
     request, family, operation, mistakes = _operation_of(request)
+    now, adopts = context.now(), "external_id" in request
     given = without_nulls(request.get("input", {}), operation.input)
-    adopts = "external_id" in request
-    schema = (_partial_input if adopts else _whole_input)(family.name, operation.name)
-    now, others = context.now(), len(mistakes)
+    found: list[Mistake] = []
     given = with_references(
-        given, operation.input, client=client, uploads=uploads or {}, parent=parent, now=now, mistakes=mistakes
+        given, operation.input, client=client, uploads=uploads or {}, parent=parent, now=now, mistakes=found
     )
-    if len(mistakes) == others:
-        mistakes += schema.mistakes(cut_texts(with_stand_ins(given), MAX_CHECKED), below="input")
+    schema = (_partial_input if adopts else _whole_input)(family.name, operation.name)
+    mistakes += found or schema.mistakes(cut_texts(with_stand_ins(given), MAX_CHECKED), below="input")
     deadline = _deadline(request.get("deadline"), operation, now, mistakes)
-    mistakes += url_mistakes(context.settings.webhook_rules, request.get("callback_url"), field="callback_url")
-    if "callback_events" in request and "callback_url" not in request:
-        mistakes.append(Mistake("callback_events", "has no effect without a callback_url"))
-    if request.get("callback_when") == "kept" and "callback_url" not in request:
-        mistakes.append(Mistake("callback_when", "has no effect without a callback_url"))
-    if "callback_format" in request and "callback_url" not in request:
-        mistakes.append(Mistake("callback_format", "has no effect without a callback_url"))
+    mistakes += _callback_mistakes(context, request)
     task = Task(
         id=task_id or context.new_id(),
         client=client,
@@ -242,6 +235,16 @@ def task_of_request(
     if mistakes:
         raise Invalid(mistakes)
     return task
+
+
+def _callback_mistakes(context: Context, request: Mapping[str, Any]) -> Iterator[Mistake]:
+    """Yield what is wrong with the messages that a client wants."""
+    yield from url_mistakes(context.settings.webhook_rules, request.get("callback_url"), field="callback_url")
+    if "callback_url" in request:
+        return
+    for name in ("callback_events", "callback_when", "callback_format"):
+        if name in request and request[name] != "ended":  # which is the default of callback_when
+            yield Mistake(name, "has no effect without a callback_url")
 
 
 def _operation_of(request: Any) -> tuple[dict[str, Any], Family, Operation, list[Mistake]]:
