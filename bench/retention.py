@@ -33,7 +33,7 @@ from bench.seeds import CALLBACK_SECRET
 from service.app import opened
 from service.flows.callbacks import receive
 from service.flows.context import Context
-from service.flows.retention.sweep import ALONE, Sweep, run_due
+from service.flows.retention.sweep import ALONE, LEASE_NAME, Sweep, run_due
 from service.settings.load import load
 from service.store import sqlite_space, tables
 from service.store.database import Database
@@ -138,6 +138,8 @@ async def _fill(url: str, count: int) -> None:
 async def _sweep(context: Context, found: Measured, limit: float | None, sweep: Sweep) -> bool:
     """Run one sweep, and note its steps; return whether it came to its end."""
     began, cpu, going = time.monotonic(), time.process_time(), True
+    async with context.database.writing() as connection:  # of a run that was ended
+        await connection.execute(tables.leases.delete().where(tables.leases.c.name == LEASE_NAME))
     while going and (limit is None or time.monotonic() - began < limit):
         sweep.longest = 0.0
         going = bool(await run_due(context, sweep))
@@ -194,8 +196,12 @@ async def _needed(context: Context, file: Path | None) -> int:
     """Return the size of a database that holds the kept rows only."""
     if file is not None:
         return await asyncio.to_thread(_vacuumed, file)
-    async with context.database.writer.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
-        await connection.execute(text("VACUUM FULL"))
+    patient = Database(context.settings.database_url, command_timeout=None)  # it rewrites gigabytes
+    try:
+        async with patient.writer.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+            await connection.execute(text("VACUUM FULL"))
+    finally:
+        await patient.close()
     return await _size(context, None)
 
 

@@ -18,6 +18,8 @@ class Tokens:
     def __init__(self, secret: str) -> None:
         """Store the installation's callback secret."""
         self._secret = secret.encode()
+        # A copy of a keyed hash takes half of the time of a new one, which each token of a callback would need.
+        self._of_callbacks = hmac.new(self._secret, b"dovecote callback ", hashlib.sha256)
 
     def make(self, submission_id: UUID) -> str:
         """Return the token of a submission: 43 characters that are safe in a path."""
@@ -78,7 +80,9 @@ class Tokens:
         return hmac.digest(self._secret, b"dovecote result " + raw, hashlib.sha256)[:_MAC]
 
     def _mac(self, raw: bytes) -> bytes:
-        return hmac.digest(self._secret, b"dovecote callback " + raw, hashlib.sha256)[:_MAC]
+        mac = self._of_callbacks.copy()
+        mac.update(raw)
+        return mac.digest()[:_MAC]
 
     def _link_mac(self, raw: bytes) -> bytes:
         return hmac.digest(self._secret, b"dovecote upload " + raw, hashlib.sha256)[:_MAC]

@@ -60,7 +60,20 @@ def assess(task: Task, effect: Effect, submission: Submission, *, now: datetime)
         # Even a report with an unknown status word proves that the job exists, and names its id.
         update = dataclasses.replace(update, state=State.SUBMITTED)
         effect = dataclasses.replace(effect, update=update)
-    proven = dataclasses.replace(
+    given_up = submission.denied or submission.superseded_at is not None
+    if task.submission_id in {None, submission.id} and not given_up:
+        is_proof = submission.outcome is not Outcome.TAKEN and update.state is not None
+        settles = _proven(submission, update, now) if is_proof or effect.source is Source.SUBMIT else None
+        return effect if effect.settles is settles else dataclasses.replace(effect, settles=settles)
+    proven = _proven(submission, update, now)
+    if has_no_job(task) and not {update.state, submission.job_state} & WITHOUT_RESULT:
+        return _adopted(task, effect, proven)
+    return _duplicate(effect, proven, submission, now)
+
+
+def _proven(submission: Submission, update: Update, now: datetime) -> Submission:
+    """Return the submission as the one that has created the job of an update."""
+    return dataclasses.replace(
         submission,
         outcome=Outcome.TAKEN,
         external_id=update.external_id,
@@ -70,13 +83,6 @@ def assess(task: Task, effect: Effect, submission: Submission, *, now: datetime)
         job_state=None,
         due_at=None,
     )
-    given_up = submission.denied or submission.superseded_at is not None
-    if task.submission_id in {None, submission.id} and not given_up:
-        is_proof = submission.outcome is not Outcome.TAKEN and update.state is not None
-        return dataclasses.replace(effect, settles=proven if is_proof or effect.source is Source.SUBMIT else None)
-    if has_no_job(task) and not {update.state, submission.job_state} & WITHOUT_RESULT:
-        return _adopted(task, effect, proven)
-    return _duplicate(effect, proven, submission, now)
 
 
 def _adopted(task: Task, effect: Effect, proven: Submission) -> Effect:

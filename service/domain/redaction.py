@@ -56,7 +56,10 @@ def redact(text: str, secrets: Sequence[str] = ()) -> str:
 
 
 def _redacted(text: str, spellings: "_Spellings") -> str:
-    text = spellings.removed_from(text)
+    return _without_token_in_url(spellings.removed_from(text))
+
+
+def _without_token_in_url(text: str) -> str:
     return _TOKEN_IN_URL.sub(rf"\1{REDACTED}", text) if "callbacks" in text else text
 
 
@@ -84,7 +87,7 @@ class Redactor:
         text = self._spellings.removed_from(text)
         if len(text) <= MAX_SPELLED and _may_hold_token(text):
             text = _TOKEN.sub(self._without_token, text)
-        return redact(text)
+        return _without_token_in_url(text)
 
     def body(self, body: bytes) -> bytes:
         """Return a body without secrets, in any encoding. A body without secrets is returned unchanged."""
@@ -126,17 +129,21 @@ def _with_texts(value: Any, change: Callable[[str], str]) -> Any:
 
     A value without a changed text is returned itself: most have none, and copies cost more than the search.
     """
-    if isinstance(value, str) and not isinstance(value, enum.Enum):
-        return change(value)
-    if type(value) in _WITHOUT_TEXT or isinstance(value, enum.Enum):
+    kind = type(value)
+    if kind in _WITHOUT_TEXT or not value or isinstance(value, enum.Enum):
         return value
+    if isinstance(value, str):
+        return change(value)
     if isinstance(value, Mapping):
         return _with_texts_of_mapping(value, change)
     if isinstance(value, list | tuple):
         items = [_with_texts(each, change) for each in value]
         return value if all(map(operator.is_, items, value)) else type(value)(items)
-    fields = {name: getattr(value, name) for name in _names_of(value.__class__)}
-    found = {name: new for name, each in fields.items() if (new := _with_texts(each, change)) is not each}
+    found = {}
+    for name in _names_of(value.__class__):
+        each = getattr(value, name)
+        if type(each) not in _WITHOUT_TEXT and (new := _with_texts(each, change)) is not each:
+            found[name] = new
     return dataclasses.replace(value, **found) if found else value
 
 
@@ -170,15 +177,18 @@ class _Spellings:
         self.secrets = tuple(sorted(known, key=len, reverse=True))
         self._usual = [spelling for secret in self.secrets for spelling in _usual_of(secret)]
         self._encoded = [part for secret in self.secrets for part in _in_base64(secret)]
+        self._shortest = min(map(len, (*self._usual, *self._encoded)), default=0)
 
     def removed_from(self, text: str) -> str:
         """Return a text without the secrets."""
+        if len(text) < self._shortest or not self.secrets:
+            return text
         for spelling in self._usual:
             text = text.replace(spelling, REDACTED)
         if len(text) <= MAX_SPELLED:
             for part in self._encoded:
                 text = text.replace(part, REDACTED)
-        if self.secrets and len(text) <= MAX_SPELLED and ("%" in text or "\\" in text or "&" in text):
+        if len(text) <= MAX_SPELLED and ("%" in text or "\\" in text or "&" in text):
             text = self._every.sub(REDACTED, text) if self._are_escaped_in(text) else text
         return text
 

@@ -141,7 +141,7 @@ def _complete(task: Task, update: Update, *, now: datetime) -> Task | None:
 
 def merge_results(known: tuple[Result, ...], told: tuple[Result, ...]) -> tuple[Result, ...]:
     """Replace known results by reported results of the same output, and keep the others: later snapshots may be incomplete."""
-    if not told or not known:
+    if not told or not known or told == known:
         return told or known
     dated = {dataclasses.replace(each, expires_at=None, kept=None): each for each in known}
     told = tuple(dated.get(each, each) for each in told)

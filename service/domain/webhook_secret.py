@@ -3,6 +3,7 @@
 import base64
 import dataclasses
 import datetime as dt
+import functools
 import hashlib
 import hmac
 from typing import Final
@@ -23,6 +24,7 @@ class SecretVersion:
     """Until when the secret of the version before signs, too."""
 
 
+@functools.lru_cache(maxsize=1024)
 def derive_secret(installation: str, client: str, version: int) -> str:
     """Return a client's secret: ``whsec_`` and 32 bytes in base64. No client can derive the secret of another.
 

@@ -156,7 +156,7 @@ async def _write(
     await queue.watch_jobs_again(connection, {each.task.id for each in decided if each.recheck_duplicates}, now=now)
     await submissions.begin(connection, [each.begins for each in decided if each.begins is not None])
     latest = {each.task.id: each.task for each in decided}
-    await queue.settle_tasks(connection, [task for task in latest.values() if task != before[task.id]])
+    await queue.settle_tasks(connection, [(before[task.id], task) for task in latest.values()])
     await asset_store.add(
         connection, [each for task in latest.values() for each in _new_copies(before[task.id], task, now)]
     )

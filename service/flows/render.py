@@ -2,7 +2,6 @@
 
 import datetime as dt
 import functools
-from collections.abc import Mapping
 from typing import Any, Final
 
 import orjson
@@ -156,9 +155,11 @@ def _fits(shown: dict[str, Any]) -> bool:
     values: list[Any] = [shown]
     while values and room >= 0:
         value = values.pop()
+        if not value or value is True:  # most fields are empty
+            continue
         if isinstance(value, str):
             room -= len(value)
-        elif isinstance(value, Mapping):
+        elif isinstance(value, dict):
             values += value.values()
             room -= len(value)
         elif isinstance(value, list | tuple):

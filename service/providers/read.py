@@ -18,8 +18,8 @@ MAX_BODY = 8 * 1024 * 1024
 """Bytes that a packed body may unpack to."""
 MAX_VALUES = 1_000_000
 """Commas in a JSON text that is parsed: each value occupies ten times its length in memory."""
-MAX_URL = 2048
-"""Characters of a URL that is no ``data:`` URL."""
+MAX_URL = 8192
+"""Characters of a URL that is no ``data:`` URL. Those that a bucket signs by a role's token have more than 2000."""
 MAX_ITEMS = 1000
 """Items of a list that are read. A task keeps fewer."""
 _MAX_TEXT = 4000

@@ -19,9 +19,9 @@ _UNIX_TIMES: tuple[tuple[str, frozenset[str]], ...] = (
     ("exp", frozenset({"sig"})),
     ("se", frozenset({"sig"})),
 )
+"""Parameters that state the expiry, and those of which one stands beside it in a signed URL."""
 _HEXADECIMAL = ("ex", "hm")
 """The same of Discord, where Midjourney's pictures are: a Unix time in hexadecimal, and the signature."""
-"""Parameters that state the expiry, and those of which one stands beside it in a signed URL."""
 _TOKENS = ("_jwt", "jwt", "token")
 """Parameters that may be a JSON Web Token, such as Runway's."""
 

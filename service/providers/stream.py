@@ -15,6 +15,8 @@ MAX_STREAM = 64 * 1024 * 1024
 _EVENT_STREAM = "text/event-stream"
 _BLANK_LINE = re.compile(r"(?:\r\n|\n|\r(?!\n|$)){2}")
 """A final CR may be half of a CRLF: it ends no line yet."""
+_SEAM = 3
+"""Characters that a blank line has before its last one."""
 _LINE = re.compile(r"(event|data)(?::[ ]?(.*))?$", re.ASCII)
 
 
@@ -43,13 +45,23 @@ class Parser:
     def __init__(self) -> None:
         """Start at the beginning of a stream."""
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._rest = ""
+        self._rest: list[str] = []
+        """What came behind the last blank line, in pieces: one event may have megabytes."""
+        self._seam = ""
+        """Its last characters: a blank line may begin with them."""
 
     def feed(self, chunk: bytes) -> list[Event]:
         """Return the events that a chunk completes."""
-        self._rest += self._decoder.decode(chunk)
-        end = max((found.end() for found in _BLANK_LINE.finditer(self._rest)), default=0)
-        complete, self._rest = self._rest[:end], self._rest[end:]
+        text = self._decoder.decode(chunk)
+        self._rest.append(text)
+        seam = self._seam + text
+        self._seam = seam[-_SEAM:]
+        if _BLANK_LINE.search(seam) is None:
+            return []
+        whole = "".join(self._rest)
+        end = max((found.end() for found in _BLANK_LINE.finditer(whole)), default=0)
+        complete, rest = whole[:end], whole[end:]
+        self._rest, self._seam = [rest], rest[-_SEAM:]
         return events_in(complete)[0] if complete else []
 
 

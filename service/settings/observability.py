@@ -1,7 +1,5 @@
 """The settings by which an operator watches Dovecote: metrics, traces, and a ping to a dead man's switch."""
 
-from urllib.parse import urlsplit
-
 from pydantic import Field, SecretStr, field_validator
 
 from service.settings import values
@@ -27,8 +25,8 @@ class ObservabilitySettings(Strict):
     @classmethod
     def _is_a_url(cls, url: SecretStr | None) -> SecretStr | None:
         if url is not None:
-            parts = urlsplit(url.get_secret_value())
-            if parts.scheme not in {"http", "https"} or not parts.hostname or parts.fragment:
+            parts = values.parts_of(url.get_secret_value())
+            if parts is None or parts.scheme not in {"http", "https"} or not parts.hostname or parts.fragment:
                 raise ValueError("is not an http(s) URL, such as https://hc-ping.com/your-uuid")
         return url
 

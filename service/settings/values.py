@@ -77,13 +77,21 @@ def check_webhook_secret(secret: SecretStr) -> SecretStr:
     return secret
 
 
+def parts_of(url: str) -> SplitResult | None:
+    """Return the parts of a URL; None where it cannot be split. The library's message would repeat its host, and a password in it."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return None
+
+
 def check_http_url(url: str) -> str:
     """Return a URL that paths can be added to, without the slash at its end.
 
     :raises ValueError: for any other
     """
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or not _has_port(parts):
+    parts = parts_of(url)
+    if parts is None or parts.scheme not in {"http", "https"} or not parts.hostname or not _has_port(parts):
         raise ValueError("is not an http(s) URL, such as https://dovecote.example.com")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ValueError("contains a user, a password, a query or a fragment; remove it")

@@ -5,18 +5,19 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, Text, bindparam, cast, exists, func, select
+from sqlalchemy import Select, Text, bindparam, cast, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.statistics import Ending
 from service.domain.task import Result, Source, State
+from service.store.subqueries import any_row
 from service.store.tables import callbacks, submissions, tasks
 
-_HASTENED = (
-    exists()
-    .where(callbacks.c.submission_id == submissions.c.id, submissions.c.task_id == tasks.c.id)
+_HASTENED = any_row(
+    callbacks.c.submission_id == submissions.c.id,
+    submissions.c.task_id == tasks.c.id,
     # Not by the index of decisions: SQLite would read every such callback for each task.
-    .where(func.coalesce(callbacks.c.decision, "") == "hastened")
+    func.coalesce(callbacks.c.decision, "") == "hastened",
 )
 # As Task.model. The rest of the input is not read: it may contain whole images.
 _MODEL = func.coalesce(tasks.c.options["model"].as_string(), tasks.c.input["model"].as_string())

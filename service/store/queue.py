@@ -1,5 +1,6 @@
 """The queues: rows with a due time. A claim moves the time of a row forward by a lease."""
 
+import functools
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -170,48 +171,42 @@ async def claim_messages(
 
 _ACCEPTED_ONCE = frozenset(
     {
-        "id",
-        "client",
-        "family",
-        "operation",
-        "input",
-        "options",
-        "large_input",
-        "labels",
-        "parent_id",
-        "inherited",
-        "callback_url",
-        "callback_events",
-        "callback_when",
-        "callback_format",
-        "idempotency_key",
-        "request_hash",
-        "route",
-        "skipped_upstreams",
-        "terms",
-        "quotes",
-        "adopted",
-        "created_at",
-        "deadline_at",
-        "attempts",
+        *("id", "client", "family", "operation", "input", "options", "large_input", "labels", "parent_id", "inherited"),
+        *("callback_url", "callback_events", "callback_when", "callback_format", "idempotency_key", "request_hash"),
+        *("route", "skipped_upstreams", "terms", "quotes", "adopted", "created_at", "deadline_at", "attempts"),
         "traceparent",
         # Only store/retention.py removes content.
-        "input_removed_at",
-        "results_removed_at",
-        "erased_at",
+        *("input_removed_at", "results_removed_at", "erased_at"),
     }
 )
 _CHANGING = [column.name for column in tasks.columns if column.name not in _ACCEPTED_ONCE]
-_SETTLE_TASK = Prepared(
-    update(tasks).where(tasks.c.id == bindparam("of_task")).values({name: bindparam(name) for name in _CHANGING})
-)
 
 
-async def settle_tasks(connection: AsyncConnection, changed: Sequence[Task]) -> None:
-    """Write changed tasks, with their next due times. The caller holds their row locks."""
-    if changed:
-        rows = ((task.id, row_of(task)) for task in changed)
-        await _SETTLE_TASK.many(connection, [{"of_task": of, **row} for of, row in rows])
+@functools.lru_cache(maxsize=128)
+def _settle_task(names: tuple[str, ...]) -> Prepared:
+    """Return the statement that writes some columns of a task."""
+    return Prepared(
+        update(tasks).where(tasks.c.id == bindparam("of_task")).values({name: bindparam(name) for name in names})
+    )
+
+
+def _differing(before: Task, after: Task) -> list[str]:
+    """Return the columns that a change writes. Most values of a changed task are those of the task before."""
+    old, new = before.__dict__, after.__dict__
+    return [name for name in _CHANGING if old[name] is not new[name] and old[name] != new[name]]
+
+
+async def settle_tasks(connection: AsyncConnection, changes: Sequence[tuple[Task, Task]]) -> None:
+    """Write changed tasks, with their next due times. The caller holds their row locks.
+
+    Only columns in which one of the tasks differs are written: SQLite makes each index entry of a written column anew.
+
+    :param changes: each task as it was locked, and as it is now
+    """
+    differing = {name for before, after in changes for name in _differing(before, after)}
+    if differing:
+        rows = [{**row_of(after), "of_task": after.id} for _, after in changes]
+        await _settle_task(tuple(name for name in _CHANGING if name in differing)).many(connection, rows)
 
 
 def _settle(table: Table, names: str) -> Any:

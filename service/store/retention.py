@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.store import feed, ledger, queue
 from service.store.money import entries as money_entries
+from service.store.subqueries import for_each_row, is_set
 from service.store.tables import (
     FINISHED,
     INPUT_KEPT,
@@ -94,10 +95,10 @@ OLD_MESSAGES = and_(
     ~exists().where(tasks.c.id == webhook_messages.c.task_id, _NOT_OVER),
 )
 _BY_ID: Final = {
-    "callbacks": (_heads(callbacks), delete(callbacks).where(callbacks.c.id.in_(_IDS), OLD_CALLBACKS)),
+    "callbacks": (_heads(callbacks), delete(callbacks).where(callbacks.c.id.in_(_IDS), for_each_row(OLD_CALLBACKS))),
     "messages": (
         _heads(webhook_messages),
-        delete(webhook_messages).where(webhook_messages.c.id.in_(_IDS), OLD_MESSAGES),
+        delete(webhook_messages).where(webhook_messages.c.id.in_(_IDS), for_each_row(OLD_MESSAGES)),
     ),
 }
 
@@ -136,7 +137,9 @@ OLD_EVENTS = and_(
     exists().where(tasks.c.id == events.c.task_id, tasks.c.finished_at < BEFORE, tasks.c.due_at.is_(None)),
 )
 _REMOVE_EVENTS = (
-    delete(events).where(events.c.id.in_(_IDS), OLD_EVENTS).returning(events.c.id, events.c.client, events.c.message)
+    delete(events)
+    .where(events.c.id.in_(_IDS), for_each_row(OLD_EVENTS))
+    .returning(events.c.id, events.c.client, events.c.message)
 )
 
 
@@ -164,7 +167,7 @@ async def _note_pruned(connection: AsyncConnection, removed: Sequence[Any]) -> N
 NOBODY_WORKS: Final = and_(
     tasks.c.finished_at < BEFORE,
     tasks.c.due_at.is_(None),
-    ~exists().where(submissions.c.task_id == tasks.c.id, submissions.c.due_at.is_not(None)),
+    ~exists().where(submissions.c.task_id == tasks.c.id, is_set(submissions.c.due_at)),
 )
 """The task has ended, and neither its job nor a duplicate one is queried any more."""
 _child = tasks.alias("child")
@@ -173,18 +176,16 @@ _TASK_OF_NEWEST_EVENT = select(events.c.task_id).order_by(events.c.id.desc()).li
 REASONS: Final[Mapping[str, Any]] = {
     "it is not settled at its provider": ~NOBODY_WORKS,
     "a message is pending": exists().where(
-        webhook_messages.c.task_id == tasks.c.id, webhook_messages.c.state == "pending"
+        webhook_messages.c.task_id == tasks.c.id, func.coalesce(webhook_messages.c.state, "") == "pending"
     ),
     "a callback is not processed": exists().where(
         submissions.c.task_id == tasks.c.id,
         callbacks.c.submission_id == submissions.c.id,
-        callbacks.c.due_at.is_not(None),
+        is_set(callbacks.c.due_at),
     ),
     "an open task continues it": exists().where(_child.c.parent_id == tasks.c.id, _child.c.finished_at.is_(None)),
-    "its price is not booked": exists().where(
-        reservations.c.task_id == tasks.c.id, reservations.c.check_at.is_not(None)
-    ),
-    "its erasure is not complete": exists().where(erasures.c.task_id == tasks.c.id, erasures.c.due_at.is_not(None)),
+    "its price is not booked": exists().where(reservations.c.task_id == tasks.c.id, is_set(reservations.c.check_at)),
+    "its erasure is not complete": exists().where(erasures.c.task_id == tasks.c.id, is_set(erasures.c.due_at)),
     "its idempotency key is valid": and_(
         tasks.c.idempotency_key.is_not(None),
         or_(
@@ -215,7 +216,10 @@ def _task_heads(which: Any) -> Select[Any]:
 
 def _chosen(columns: Sequence[Any], condition: Any) -> Select[Any]:
     return (
-        select(*columns).where(tasks.c.id.in_(_IDS), condition).order_by(tasks.c.id).with_for_update(skip_locked=True)
+        select(*columns)
+        .where(tasks.c.id.in_(_IDS), for_each_row(condition))
+        .order_by(tasks.c.id)
+        .with_for_update(skip_locked=True)
     )
 
 

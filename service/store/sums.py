@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.store.tables import (
     UtcTime,
     insert_for,
+    label_sums,
     ledger_entries,
     money_entries,
     money_sums,
@@ -24,10 +25,10 @@ from service.store.tables import (
     sum_periods,
     sum_watches,
 )
-from service.store.triggers import MONEY, SUBMISSIONS, SUM_LOCK
+from service.store.triggers import LABELS, MONEY, SUBMISSIONS, SUM_LOCK
 
-SUBJECTS: Final = (SUBMISSIONS, MONEY)
-TABLES: Final[Mapping[str, Table]] = {SUBMISSIONS: submission_sums, MONEY: money_sums}
+SUBJECTS: Final = (SUBMISSIONS, MONEY, LABELS)
+TABLES: Final[Mapping[str, Table]] = {SUBMISSIONS: submission_sums, MONEY: money_sums, LABELS: label_sums}
 """The kept sums of each subject."""
 HOUR: Final = timedelta(hours=1)
 DAY: Final = timedelta(days=1)
@@ -74,6 +75,19 @@ def plan_of(valid: Sequence[tuple[datetime, datetime]], since: datetime | None, 
     return Plan(days=runs_of_days, hours=runs_of_hours, rest=tuple(rest))
 
 
+def part_of(chosen: Plan, periods: Sequence[tuple[datetime, datetime]]) -> Plan:
+    """Return the part of a plan that reads the kept sums of some periods."""
+    used = {
+        hours: [
+            period
+            for period in periods
+            if period[1] - period[0] == hours and any(first <= period[0] < end for first, end in runs)
+        ]
+        for hours, runs in ((DAY, chosen.days), (HOUR, chosen.hours))
+    }
+    return Plan(days=_runs(sorted(used[DAY])), hours=_runs(sorted(used[HOUR])), rest=())
+
+
 def _day_of(moment: datetime) -> datetime:
     return moment.replace(hour=0, minute=0, second=0, microsecond=0)
 
@@ -101,13 +115,20 @@ _PERIODS = select(sum_periods.c.since, sum_periods.c.until).where(
 
 async def plan(connection: AsyncConnection, subject: str, since: datetime | None, until: datetime | None) -> Plan:
     """Read how a span is summed now."""
+    return plan_of(await valid_periods(connection, subject, since, until), since, until)
+
+
+async def valid_periods(
+    connection: AsyncConnection, subject: str, since: datetime | None, until: datetime | None
+) -> list[tuple[datetime, datetime]]:
+    """Read the kept periods within a span that hold."""
     statement = _PERIODS
     if since is not None:
         statement = statement.where(sum_periods.c.since >= since)
     if until is not None:
         statement = statement.where(sum_periods.c.until <= until)
     rows = await connection.execute(statement, {"of_subject": subject})
-    return plan_of([(row.since, row.until) for row in rows], since, until)
+    return [(row.since, row.until) for row in rows]
 
 
 def in_kept(subject: str, chosen: Plan) -> Any:
@@ -143,9 +164,11 @@ _WATCHED = select(sum_watches.c.until).where(sum_watches.c.subject == bindparam(
 _ALL_PERIODS = select(sum_periods.c.since, sum_periods.c.until, (sum_periods.c.kept & ~_CHANGED).label("valid")).where(
     sum_periods.c.subject == bindparam("of_subject")
 )
+_FIRST_PURCHASE: Final = [select(func.min(money_entries.c.purchased_at)).where(text("superseded_at IS NULL"))]
 _FIRST: Final[Mapping[str, Any]] = {
     SUBMISSIONS: [select(func.min(submissions.c.sent_at)), select(func.min(ledger_entries.c.sent_at))],
-    MONEY: [select(func.min(money_entries.c.purchased_at)).where(text("superseded_at IS NULL"))],
+    MONEY: _FIRST_PURCHASE,
+    LABELS: _FIRST_PURCHASE,
 }
 
 

@@ -586,6 +586,32 @@ money_sums = Table(
     Index("ix_money_sums_period", "hours", "since"),
 )
 
+# Sums of money by one label. A row without a value: the label has too many of them, and its sums are not kept; without a label: the
+# same for all labels of the period.
+label_sums = Table(
+    "label_sums",
+    metadata,
+    Column("id", Serial, primary_key=True),
+    Column("since", UtcTime, nullable=False),
+    # 1, or 24: the length of the period.
+    Column("hours", Integer, nullable=False),
+    Column("label", Text, nullable=False),
+    Column("value", Text),
+    Column("client", Text, nullable=False),
+    Column("unit", Text),
+    Column("verdict", Text, nullable=False),
+    Column("usd", Text),
+    Column("delivered", Boolean, nullable=False),
+    Column("computed", Boolean, nullable=False),
+    Column("count", BigInteger, nullable=False),
+    Column("amount_whole", BigInteger, nullable=False),
+    Column("amount_parts", BigInteger, nullable=False),
+    Column("gross_whole", BigInteger, nullable=False),
+    Column("gross_parts", BigInteger, nullable=False),
+    Index("ix_label_sums_period", "hours", "since"),
+    Index("ix_label_sums_label", "label", "since"),
+)
+
 # Erasures that clients asked for. A row has work left while it is due: outside of the database, or once more inside.
 erasures = Table(
     "erasures",

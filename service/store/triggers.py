@@ -8,6 +8,7 @@ from typing import Final
 
 SUBMISSIONS: Final = "submissions"
 MONEY: Final = "money"
+LABELS: Final = "labels"
 SUM_LOCK: Final = 0x0D0_5005
 """Number of the advisory lock on PostgreSQL. A writer of a summed row holds it shared, and the process that moves a watch holds it
 alone: so every writer that did not see the new watch has ended before its row is summed."""
@@ -19,6 +20,9 @@ _CHANGES: Final = (
     ("money_entries", "insert", MONEY, "purchased_at", ()),
     ("money_entries", "update", MONEY, "purchased_at", ("superseded_at",)),
     ("money_entries", "delete", MONEY, "purchased_at", ()),
+    ("money_entries", "insert", LABELS, "purchased_at", ()),
+    ("money_entries", "update", LABELS, "purchased_at", ("superseded_at", "labels")),
+    ("money_entries", "delete", LABELS, "purchased_at", ()),
 )
 """The changes of sums: table, kind of change, subject, the time by which rows are summed, and the columns that matter.
 
@@ -42,6 +46,10 @@ def _of(columns: tuple[str, ...]) -> str:
     return f" OF {', '.join(columns)}" if columns else ""
 
 
+def _name(table: str, kind: str, subject: str) -> str:
+    return f"tr_{table}_{kind}_{'label_' if subject == LABELS else ''}sums"
+
+
 def _sqlite() -> list[str]:
     def watched(subject: str) -> str:
         return f"(SELECT until FROM sum_watches WHERE subject = '{subject}')"  # noqa: S608 - names of ours
@@ -51,7 +59,7 @@ def _sqlite() -> list[str]:
         moment = f"{'OLD' if kind == 'delete' else 'NEW'}.{at}"
         when = f"{moment} < {watched(subject)}" + (f" AND ({_differ(columns, 'IS NOT')})" if columns else "")
         made.append(
-            f"CREATE TRIGGER tr_{table}_{kind}_sums AFTER {kind.upper()}{_of(columns)} ON {table} WHEN {when} "  # noqa: S608 - names of ours
+            f"CREATE TRIGGER {_name(table, kind, subject)} AFTER {kind.upper()}{_of(columns)} ON {table} WHEN {when} "  # noqa: S608 - names of ours
             f"BEGIN INSERT INTO sum_changes (subject, hour) VALUES ('{subject}', {moment} - {moment} % {_HOUR}); END"
         )
     made.append(
@@ -78,16 +86,17 @@ def _postgresql() -> list[str]:
     made = [_NOTE]
     for table, kind, subject, at, columns in _CHANGES:
         body = f"PERFORM note_sum_change('{subject}', {'OLD' if kind == 'delete' else 'NEW'}.{at});"
-        when = f" WHEN ({_differ(columns, 'IS DISTINCT FROM')})" if columns else ""
-        made += _trigger_of_postgresql(table, kind + _of(columns), when, body)
+        compared = tuple("labels::text" if name == "labels" else name for name in columns)  # JSON has no equality
+        when = f" WHEN ({_differ(compared, 'IS DISTINCT FROM')})" if columns else ""
+        made += _trigger_of_postgresql(_name(table, kind, subject), table, kind + _of(columns), when, body)
     body = f"PERFORM note_sum_change('{SUBMISSIONS}', sent_at) FROM submissions WHERE task_id = NEW.id;"
     when = f" WHEN ({_task_differs('IS DISTINCT FROM')})"
-    return made + _trigger_of_postgresql("tasks", "update" + _of(_OF_TASK), when, body)
+    name = _name("tasks", "update", SUBMISSIONS)
+    return made + _trigger_of_postgresql(name, "tasks", "update" + _of(_OF_TASK), when, body)
 
 
-def _trigger_of_postgresql(table: str, change: str, when: str, body: str) -> list[str]:
+def _trigger_of_postgresql(name: str, table: str, change: str, when: str, body: str) -> list[str]:
     kind, _, columns = change.partition(" ")
-    name = f"tr_{table}_{kind}_sums"
     return [
         f"CREATE OR REPLACE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body} RETURN NULL; END $$",
         (
@@ -101,7 +110,7 @@ TRIGGERS: Final = {"sqlite": tuple(_sqlite()), "postgresql": tuple(_postgresql()
 """The statements that create the triggers, in order, by the name of the dialect."""
 FUNCTIONS: Final = (
     "note_sum_change(text, timestamptz)",
-    *(f"tr_{table}_{kind}_sums()" for table, kind, *_ in _CHANGES),
+    *(f"{_name(table, kind, subject)}()" for table, kind, subject, *_ in _CHANGES),
     "tr_tasks_update_sums()",
 )
 """The functions of PostgreSQL that the triggers call."""

@@ -17,6 +17,8 @@ MAX_PAUSE: Final = 30.0
 """Seconds between two parts of a body."""
 MAX_DURATION: Final = 300.0
 """Seconds for a whole body."""
+MIN_RATE: Final = 8 * 1024
+"""Bytes in a second, on average, of a body that takes longer: it may be a whole film."""
 SMALL: Final = 64 * 1024
 """Bytes of a body that is not counted, and that is parsed in the event loop."""
 MAX_WITHOUT_MEDIA: Final = 1024 * 1024
@@ -174,10 +176,12 @@ async def read_body(request: Request, limit: int, lease: Lease | None = None) ->
 async def stream_body(request: Request) -> AsyncIterator[bytes]:
     """Yield the parts of a request's body as they arrive. Its size is not limited here.
 
-    :raises Problem: 408 when nothing comes for :data:`MAX_PAUSE`
+    :raises Problem: 408 when nothing comes for :data:`MAX_PAUSE`, or after :data:`MAX_DURATION` less than :data:`MIN_RATE`
     :raises ClientDisconnect: when the client goes away before the end
     """
-    more = True
+    more, received = True, 0
+    now = asyncio.get_running_loop().time
+    began = now()
     while more:
         try:
             async with asyncio.timeout(MAX_PAUSE):
@@ -185,6 +189,10 @@ async def stream_body(request: Request) -> AsyncIterator[bytes]:
         except TimeoutError:
             detail = f"send the body without pauses over {MAX_PAUSE:.0f} s"
             raise Problem(408, "too_slow", detail, headers={"Connection": "close"}) from None
+        received, passed = received + len(chunk), now() - began
+        if more and passed > MAX_DURATION and received < passed * MIN_RATE:
+            detail = f"send the body with at least {MIN_RATE} bytes a second"
+            raise Problem(408, "too_slow", detail, headers={"Connection": "close"})
         if chunk:
             yield chunk
 

@@ -484,7 +484,7 @@ async def store_failures(database_url: str) -> None:
             "outcome_source": Source.POLL, "decided_by": "provider", "finished_at": now, "submitted_at": now, "due_at": None,
         }  # fmt: skip
         async with database.writing() as connection:
-            await queue.settle_tasks(connection, [dataclasses.replace(task, **ended) for task in tasks])
+            await queue.settle_tasks(connection, [(task, dataclasses.replace(task, **ended)) for task in tasks])
             await circuit_store.record_failures(connection, [("elkapi", "runway/aggregator", now)] * 5)
 
 

@@ -17,7 +17,7 @@ from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamable_http_client
 
 from service.cli import exits, main
-from service.cli.mcp_server import _is_loopback, _security
+from service.cli.mcp_server import _is_loopback, _is_private, _security
 from service.cli.mcp_server.server import State as ListedState
 from service.cli.mcp_server.server import build
 from service.cli.processes import clean_environment
@@ -160,6 +160,11 @@ async def test_each_agent_has_the_rights_of_its_own_key_over_http(
         assert (await result_of(agent, "list"))["tasks"] == []
     async with over_http(url, shared_key=False) as agent:
         assert "unauthorized" in await error_of(agent, "list")
+    for forwarding in ("x-forwarded-for", "forwarded", "via", "cf-connecting-ip"):
+        async with over_http(url, shared_key=True, **{forwarding: "203.0.113.7"}) as agent:
+            assert "unauthorized" in await error_of(agent, "list"), forwarding
+    async with over_http(url, authorization=f"Bearer {alice}", via="1.1 proxy") as agent:
+        assert (await result_of(agent, "list"))["tasks"] == []
     async with over_http(url, authorization="Bearer dove_wrong") as agent:
         assert "401" in await error_of(agent, "list")
 
@@ -246,3 +251,17 @@ def test_every_state_can_be_listed() -> None:
 )
 def test_key_of_the_process_is_shared_on_loopback_only(host: str, expected: bool) -> None:  # noqa: FBT001
     assert _is_loopback(host) is expected
+
+
+@pytest.mark.parametrize(
+    ("host", "hosts", "expected"),
+    [
+        ("127.0.0.1", (), True),
+        ("::1", ("localhost",), True),
+        ("127.0.0.1", ("mcp.example.com",), False),
+        ("localhost", ("localhost", "mcp.example.com"), False),
+        ("192.0.2.7", (), False),
+    ],
+)
+def test_key_of_the_process_is_not_shared_behind_a_proxy(host: str, hosts: tuple[str, ...], *, expected: bool) -> None:
+    assert _is_private(host, hosts) is expected

@@ -104,6 +104,15 @@ def test_body_without_secrets_is_returned_as_it_is(body: bytes) -> None:
     assert Redactor(TOKENS, ["canary-of-a-key-77"]).body(body) == body
 
 
+@pytest.mark.parametrize("secret", ["abcd", "a/cd", "k-1234567", "äöü€", "sk-0123456789abcdef"])
+def test_text_that_is_nothing_but_a_secret_is_redacted(secret: str) -> None:
+    encoded = base64.b64encode(secret.encode() * 3).decode()
+    assert redact(secret, [secret, "another-longer-secret"]) == REDACTED
+    assert Redactor(TOKENS, [secret]).text(secret) == REDACTED
+    assert redact(secret[:-1], [secret]) == secret[:-1]
+    assert secret not in redact(encoded + secret, [secret])
+
+
 def test_large_picture_is_returned_as_it_is_and_its_secret_is_found() -> None:
     picture = "data:image/png;base64," + "Ab1+/9_-" * MAX_SPELLED
     redactor = Redactor(TOKENS, ["sk-secret-key"])

@@ -32,6 +32,22 @@ def test_any_text_becomes_storable(text):
     assert storable(kept) == kept
 
 
+def test_each_single_character_that_is_unsafe_is_removed_or_replaced():
+    unsafe = [
+        *range(9),
+        11,
+        12,
+        *range(13, 32),
+        *range(127, 160),
+        0x61C,
+        *range(0x200B, 0x2010),
+        *range(0x202A, 0x202F),
+    ]
+    unsafe = [*unsafe, 0x2060, *range(0x2066, 0x206A), 0xFEFF, 0xD800, 0xDFFF]
+    kept = {chr(code) for code in unsafe if storable(f"a{chr(code)}b") == f"a{chr(code)}b"}
+    assert kept == {"\u200c", "\u200d"}  # joiners, which scripts and emoji need
+
+
 def test_one_line_has_single_spaces():
     assert one_line(" a\n\n b\t c ") == "a b c"
 

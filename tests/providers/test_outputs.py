@@ -40,7 +40,7 @@ GATEWAY = "https://gateway.example.com"
         "processing",
         "/",
         "/imagine a cat",
-        "https://cdn.example.com/" + "a" * 2048,
+        "https://cdn.example.com/" + "a" * 8192,
         "",
         None,
         7,
@@ -57,6 +57,10 @@ def test_placeholder_is_no_output(value):
     [
         ("https://cdn.example.com/a.mp4", "https://cdn.example.com/a.mp4"),
         ("HTTPS://CDN.example.com/A.mp4", "HTTPS://CDN.example.com/A.mp4"),
+        (
+            f"https://b.s3.amazonaws.com/a.mp4?X-Amz-Security-Token={'t' * 4000}",
+            f"https://b.s3.amazonaws.com/a.mp4?X-Amz-Security-Token={'t' * 4000}",
+        ),
         ({"url": "https://cdn.example.com/a.mp4"}, "https://cdn.example.com/a.mp4"),
         ('{"url": "https://cdn.example.com/a.mp4"}', "https://cdn.example.com/a.mp4"),
         ("data:image/png;base64,AA==", "data:image/png;base64,AA=="),

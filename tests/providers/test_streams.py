@@ -1,10 +1,12 @@
 """Event streams: parsed while they come, wherever they are cut, and the charges that they state."""
 
 import json
+import random
 from typing import Any
 
 import pytest
 
+from service.providers import stream as stream_module
 from service.providers.capabilities import Streams
 from service.providers.dialect import Dialect
 from service.providers.registry import DIALECTS
@@ -27,6 +29,38 @@ def test_events_are_the_same_wherever_the_stream_is_cut() -> None:
         assert parser.feed(body[:cut]) + parser.feed(body[cut:]) == whole, cut
     one_by_one = Parser()
     assert [event for byte in body for event in one_by_one.feed(bytes([byte]))] == whole
+
+
+def test_any_line_ends_are_read_alike_wherever_the_stream_is_cut() -> None:
+    chance = random.Random(5)
+    for _ in range(1500):
+        pieces = [chance.choice(["\r", "\n", "\r\n", "data: 1", "event: x", "é", ":", ""]) for _ in range(12)]
+        body = "".join([*pieces, "data: 2\n\n", "data: 3"]).encode()
+        cuts = sorted(chance.choices(range(len(body)), k=4))
+        parser = Parser()
+        parts = [body[start:end] for start, end in zip([0, *cuts], [*cuts, len(body)], strict=True)]
+        found = [event for part in parts for event in parser.feed(part)]
+        assert found == events_in(body.decode())[0], (body, cuts)
+
+
+def test_large_event_is_searched_once_in_however_many_parts_it_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    searched: list[int] = []
+
+    class Counting:
+        def search(self, text: str) -> Any:
+            searched.append(len(text))
+            return pattern.search(text)
+
+        def finditer(self, text: str) -> Any:
+            searched.append(len(text))
+            return pattern.finditer(text)
+
+    pattern = stream_module._BLANK_LINE
+    monkeypatch.setattr(stream_module, "_BLANK_LINE", Counting())
+    parser, body = Parser(), b'data: {"a": "' + b"x" * 1_000_000 + b'"}\n\n'
+    found = [event for start in range(0, len(body), 1000) for event in parser.feed(body[start : start + 1000])]
+    assert len(found) == 1
+    assert sum(searched) < 3 * len(body)
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,7 @@ async def test_settle_writes_every_mutable_field(database: Database) -> None:
     task = a_task(id=FULL.id)
     await keep(database, task)
     async with database.writing() as connection:
-        await queue.settle_tasks(connection, [FULL])
+        await queue.settle_tasks(connection, [(task, FULL)])
         found = await task_store.find(connection, task.id)
     given = ("client", "family", "operation", "input", "options", "labels", "callback_url", "idempotency_key")
     once = (
@@ -144,6 +144,27 @@ async def test_settle_writes_every_mutable_field(database: Database) -> None:
         "erased_at",
     )
     assert found == dataclasses.replace(FULL, **{name: getattr(task, name) for name in once})
+
+
+async def test_settle_of_several_tasks_writes_the_changes_of_each(database: Database) -> None:
+    first, second, third = (a_task(last_error=word) for word in ("first", "second", "third"))
+    await keep(database, first, second, third)
+    after = (first.changed(progress=40), second.changed(last_error=None, sequence=9), third)
+    async with database.writing() as connection:
+        await queue.settle_tasks(connection, list(zip((first, second, third), after, strict=True)))
+        found = await task_store.lock(connection, [first.id, second.id, third.id])
+    assert tuple(found[each.id] for each in after) == after
+
+
+async def test_settle_writes_only_columns_that_differ(database: Database) -> None:
+    task = a_task()
+    await keep(database, task)
+    async with database.writing() as connection:
+        await connection.execute(tables.tasks.update().values(last_error="of another writer"))
+        await queue.settle_tasks(connection, [(task, task.changed(progress=40))])
+        await queue.settle_tasks(connection, [(task, task)])
+        found = await task_store.find(connection, task.id)
+    assert found == task.changed(progress=40, last_error="of another writer")
 
 
 # ── what the schema refuses ────────────────────────────────────────────────────────────────────────────────────────

@@ -43,11 +43,11 @@ def command(*, over_http: bool, host: str, port: int, hosts: tuple[str, ...], ou
     DOVECOTE_API_KEY.
 
     With --http each agent sends its own API key as "Authorization: Bearer KEY". An agent without one gets that of
-    DOVECOTE_API_KEY only while the command listens on a loopback address.
+    DOVECOTE_API_KEY only if the command listens on a loopback address, without --allow-host, and the request passed no proxy.
     """
     if over_http and output is not None:
         raise click.UsageError("--output is for agents of this machine only: leave it out with --http")
-    server = _server(url, shared_key=not over_http or _is_loopback(host), output=output)
+    server = _server(url, shared_key=not over_http or _is_private(host, hosts), output=output)
     if not over_http:
         server.run("stdio")
         return
@@ -83,7 +83,13 @@ def _security(host: str, port: int, hosts: tuple[str, ...]) -> Any:
     )
 
 
+def _is_private(host: str, hosts: tuple[str, ...]) -> bool:
+    """Return whether only programs on this machine are to reach the tools. Another allowed name is that of a proxy."""
+    return _is_loopback(host) and all(map(_is_loopback, hosts))
+
+
 def _is_loopback(host: str) -> bool:
+    """Return whether a host is this machine."""
     import ipaddress
 
     try:

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from dovecote import AsyncClient, ConfigurationError, DovecoteError, Problem, Task
 from service import __version__
+from service.web.auth.bearer import passed_a_proxy
 
 INSTRUCTIONS: Final = """\
 Dovecote makes videos, images, music and other media with paid providers. A task takes seconds to hours.
@@ -62,7 +63,7 @@ class Tools:
     def __init__(self, url: str, *, shared_key: bool, output: Path | None) -> None:
         """Keep the settings.
 
-        :param shared_key: whether a call without an API key of its own has that of this process
+        :param shared_key: whether a call without an API key of its own has that of this process, unless it passed a proxy
         :param output: the folder for results; None where agents get links only
         """
         self._url, self._shared_key, self._output = url, shared_key, output
@@ -212,10 +213,9 @@ class Tools:
     async def _client(self, ctx: Context) -> AsyncIterator[AsyncClient]:
         """Open a client with the API key of the caller; every error of it becomes an answer that the agent can read."""
         key = _bearer(ctx.headers)
+        shares = self._shared_key and not passed_a_proxy(ctx.headers or ())
         try:
-            async with AsyncClient(
-                self._url, key or (None if self._shared_key else ""), retry_for=_RETRY_FOR
-            ) as client:
+            async with AsyncClient(self._url, key or (None if shares else ""), retry_for=_RETRY_FOR) as client:
                 yield client
         except Problem as problem:
             mistakes = "".join(f"\n{mistake.path}: {mistake.message}" for mistake in problem.errors)

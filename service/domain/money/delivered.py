@@ -63,11 +63,13 @@ def _differences(task: Task, made: Sequence[Result]) -> Iterator[Difference]:
     fields = {**task.input, **task.options}
     quote = next((each for each in task.quotes if each.upstream == task.upstream), None)
     charged = _charged(task, quote)
-    seconds, lengths = _billed(task, fields, quote, charged, "second"), _lengths(made)
-    if seconds is not None and lengths and not any(_is_near(seconds[0], each) for each in lengths):
+    lengths = _lengths(made)
+    seconds = _billed(task, fields, quote, charged, "second") if lengths else None
+    if seconds is not None and not any(_is_near(seconds[0], each) for each in lengths):
         yield Difference(kind="seconds", billed=plain(seconds[0]), made=plain(lengths[0]), basis=seconds[1])
-    outputs, count = _billed(task, fields, quote, charged, "image"), _count(made)
-    if outputs is not None and count is not None and outputs[0] != count:
+    count = _count(made)
+    outputs = None if count is None else _billed(task, fields, quote, charged, "image")
+    if outputs is not None and outputs[0] != count:
         yield Difference(kind="outputs", billed=plain(outputs[0]), made=str(count), basis=outputs[1])
     small = _too_small(made, fields)
     if small is not None:
@@ -140,8 +142,11 @@ def _too_small(made: Sequence[Result], fields: Mapping[str, Any]) -> tuple[int, 
     """
     found: list[tuple[int, int]] = []
     for each in made:
-        ordered, copy = _ordered_edge(fields, each.kind), each.kept
-        if ordered is None or copy is None or not copy.width or not copy.height:
+        copy = each.kept
+        if copy is None or not copy.width or not copy.height:
+            continue
+        ordered = _ordered_edge(fields, each.kind)
+        if ordered is None:
             continue
         edge = min(copy.width, copy.height)
         if edge < ordered[0] * (1 - TOLERANCE) and copy.width * copy.height < ordered[1] * ENOUGH:

@@ -9,9 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.flows.context import Context, log
 from service.store import leases, ledger, sums
 from service.store.database import StoreUnavailable
-from service.store.money import usage
+from service.store.money import label_sums, usage
 from service.store.sums import day_of, hour_of
-from service.store.triggers import MONEY, SUBMISSIONS
+from service.store.triggers import LABELS, MONEY, SUBMISSIONS
 
 EVERY: Final = 300.0
 """Seconds between two rounds."""
@@ -32,6 +32,7 @@ _SUMS_OF: Final[
 ] = {
     SUBMISSIONS: ledger.sums_of,
     MONEY: usage.sums_of,
+    LABELS: label_sums.sums_of,
 }
 
 

@@ -7,7 +7,8 @@ import unicodedata
 
 from service.http.ssrf.addresses import Address
 
-MAX_URL = 2048
+MAX_URL = 8192
+"""Characters of a URL. Those of outputs are the longest: clients' own are limited by the schemas of requests."""
 DEFAULT_PORTS = {"https": 443, "http": 80}
 
 _URL = re.compile(r"(https?)://([^/?#]*)([^#]*)(#?).*", re.IGNORECASE | re.DOTALL)

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.domain.money.amounts import plain
 from service.domain.money.settlement import Entry
 from service.domain.task import Task
+from service.store.money import label_sums
 from service.store.prepared import Prepared
 from service.store.tables import CURRENT, UtcTime, claims, insert_for, money_entries, tasks
 
@@ -123,6 +124,7 @@ async def remove_old(
 
 
 async def remove_labels(connection: AsyncConnection, submissions: Collection[UUID]) -> None:
-    """Remove the labels from the entries of submissions. What was paid stays."""
+    """Remove the labels from the entries of submissions, and from kept sums. What was paid stays."""
     if submissions:
+        await label_sums.remove_of(connection, submissions)
         await connection.execute(_REMOVE_LABELS, [_keys(each) for each in submissions])

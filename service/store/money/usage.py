@@ -11,13 +11,14 @@ from sqlalchemy import (
     BigInteger,
     Numeric,
     Select,
+    Table,
     bindparam,
     cast,
     func,
+    literal,
     literal_column,
     select,
     text,
-    type_coerce,
     union_all,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -25,11 +26,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.domain.money.amounts import PLACES, Amount
 from service.domain.money.learned import Charge
 from service.store.ledger import Day
+from service.store.money import label_sums
+from service.store.money.usage_columns import ALIKE, NUMBERS, OF_ENTRIES
 from service.store.sums import Plan, in_kept, in_rest, plan
 from service.store.tables import CURRENT, NOT_GIVEN_BACK, claims, insert_for, money_entries, money_sums
-from service.store.triggers import MONEY
+from service.store.tables import label_sums as label_sums_table
+from service.store.triggers import LABELS, MONEY
 
-_BILLION: Final = 10**PLACES
 _GROUPS: Final[dict[str, Any]] = {
     "client": money_entries.c.client,
     "family": money_entries.c.family,
@@ -66,51 +69,80 @@ def group_column(name: str) -> Any:
     return _GROUPS[name]
 
 
-def _group_of_sums(name: str) -> Any:
-    return Day(money_sums.c.since) if name == "day" else money_sums.c[name]
-
-
-def _exact(column: Any) -> tuple[Any, Any]:
-    """Return an amount as whole units and billionths: the sum of large numbers overflows on SQLite."""
-    raw = type_coerce(func.coalesce(column, literal_column("0")), BigInteger)
-    return raw.op("/")(literal_column(str(_BILLION))), raw.op("%")(literal_column(str(_BILLION)))
+def _group_of(table: Table, name: str) -> Any:
+    """Return the column of a group in a table of kept sums."""
+    return Day(table.c.since) if name == "day" else table.c[name]
 
 
 def _total(whole: Any, parts: Any) -> Decimal:
     return Decimal(int(whole or 0)) + Decimal(int(parts or 0)).scaleb(-PLACES)
 
 
-_ALIKE: Final = ("unit", "verdict", "usd", "delivered", "computed")
-_NUMBERS: Final = ("amount_whole", "amount_parts", "gross_whole", "gross_parts")
-_OF_ENTRIES: Final = dict(zip(_NUMBERS, (*_exact(money_entries.c.amount), *_exact(money_entries.c.gross)), strict=True))
 _KEPT_GROUPS: Final = ("client", "family", "operation", "model", "upstream")
 
 
-def _statement(by: Sequence[str], chosen: Plan, client: str | None) -> Select[Any]:
-    """Select the sums of entries, and of what is summed already."""
+def _statement(by: Sequence[str], chosen: Plan, client: str | None, kept: Sequence[Select[Any]] = ()) -> Select[Any]:
+    """Select the sums of the entries of the rest of a plan, and of what is kept.
+
+    :param kept: selects kept sums, by the columns of :func:`_kept_rows`
+    """
     rows = select(
         *(group_column(name).label(f"by_{number}") for number, name in enumerate(by)),
-        *(money_entries.c[name] for name in _ALIKE),
+        *(money_entries.c[name] for name in ALIKE),
         literal_column("1").label("count"),
-        *(column.label(name) for name, column in _OF_ENTRIES.items()),
+        *(column.label(name) for name, column in OF_ENTRIES.items()),
     ).where(CURRENT)
     if client is not None:
         rows = rows.where(money_entries.c.client == client)
-    parts = [rows.where(within) for within in in_rest(money_entries.c.purchased_at, chosen)]
-    if chosen.days or chosen.hours:
-        kept = select(
-            *(_group_of_sums(name).label(f"by_{number}") for number, name in enumerate(by)),
-            *(money_sums.c[name] for name in (*_ALIKE, "count", *_NUMBERS)),
-        ).where(in_kept(MONEY, chosen))
-        parts.append(kept if client is None else kept.where(money_sums.c.client == client))
-    every = union_all(*parts).subquery()
-    keys = [*(every.c[f"by_{number}"] for number in range(len(by))), *(every.c[name] for name in _ALIKE)]
+    every = union_all(
+        *(rows.where(within) for within in in_rest(money_entries.c.purchased_at, chosen)), *kept
+    ).subquery()
+    keys = [*(every.c[f"by_{number}"] for number in range(len(by))), *(every.c[name] for name in ALIKE)]
     numbers = [
-        cast(func.sum(every.c[name]), Numeric if name in _NUMBERS else BigInteger).label(name)
-        for name in ("count", *_NUMBERS)
+        cast(func.sum(every.c[name]), Numeric if name in NUMBERS else BigInteger).label(name)
+        for name in ("count", *NUMBERS)
     ]
     places = [text(str(number)) for number in range(1, len(keys) + 1)]
     return select(*keys, *numbers).group_by(*places).order_by(*places)
+
+
+def _kept_rows(table: Table, groups: Sequence[Any], client: str | None) -> Select[Any]:
+    """Select kept sums by some groups."""
+    columns = (*ALIKE, "count", *NUMBERS)
+    rows = select(
+        *(group.label(f"by_{number}") for number, group in enumerate(groups)), *(table.c[name] for name in columns)
+    )
+    return rows if client is None else rows.where(table.c.client == client)
+
+
+async def _statement_of(
+    connection: AsyncConnection, by: Sequence[str], since: datetime | None, until: datetime | None, client: str | None
+) -> Select[Any]:
+    """Return the statement that sums a span by some groups, with what is kept of them."""
+    label = next((name for name in by if name.startswith("label:")), None)
+    if label is None:
+        chosen = await plan(connection, MONEY, since, until)
+        kept = [
+            _kept_rows(money_sums, [_group_of(money_sums, name) for name in by], client).where(in_kept(MONEY, chosen))
+        ]
+        return _statement(by, chosen, client, kept if chosen.days or chosen.hours else ())
+    if not label_sums.GROUPS.issuperset(name for name in by if name != label):
+        return _statement(by, Plan(days=(), hours=(), rest=((since, until),)), client)
+    of_label = await label_sums.plan(connection, label.partition(":")[2], since, until)
+    return _statement(by, of_label.chosen, client, _kept_of(label, by, of_label, client))
+
+
+def _kept_of(label: str, by: Sequence[str], of_label: label_sums.LabelPlan, client: str | None) -> list[Select[Any]]:
+    """Select the kept sums by a label, and of the periods in which no entry has it."""
+    table, parts = label_sums_table, []
+    if of_label.chosen.days or of_label.chosen.hours:
+        groups = [table.c.value if name == label else _group_of(table, name) for name in by]
+        of_it = (table.c.label == label.partition(":")[2], table.c.value.is_not(None))
+        parts.append(_kept_rows(table, groups, client).where(in_kept(LABELS, of_label.chosen), *of_it))
+    if of_label.without.days or of_label.without.hours:
+        groups = [literal("") if name == label else _group_of(money_sums, name) for name in by]
+        parts.append(_kept_rows(money_sums, groups, client).where(in_kept(MONEY, of_label.without)))
+    return parts
 
 
 async def sums(
@@ -123,13 +155,10 @@ async def sums(
 ) -> list[Sum]:
     """Sum the entries that count by the time of the purchase: from ``since``, and before ``until``.
 
-    :param by: groups; see :func:`group_column`. Sums are kept for all but labels, whose entries are read one by one
+    :param by: groups; see :func:`group_column`. Sums are kept for all of them; for one label, with a client or a day; entries of other
+        combinations are read one by one
     :param client: only entries of this client
     """
-    if any(name.startswith("label:") for name in by):
-        chosen = Plan(days=(), hours=(), rest=((since, until),))
-    else:
-        chosen = await plan(connection, MONEY, since, until)
     return [
         Sum(
             group=tuple(str(each or "") for each in row[: len(by)]),
@@ -138,18 +167,18 @@ async def sums(
             usd=None if row.usd is None else Decimal(row.usd),
             delivered=bool(row.delivered),
             computed=bool(row.computed),
-            count=row[len(by) + len(_ALIKE)],
+            count=row[len(by) + len(ALIKE)],
             amount=_total(row.amount_whole, row.amount_parts),
             gross=_total(row.gross_whole, row.gross_parts),
         )
-        for row in await connection.execute(_statement(by, chosen, client))
+        for row in await connection.execute(await _statement_of(connection, by, since, until, client))
     ]
 
 
 async def sums_of(connection: AsyncConnection, since: datetime, until: datetime) -> list[dict[str, Any]]:
     """Return the rows that are kept of a period: the sums of its entries."""
     chosen = Plan(days=(), hours=(), rest=((since, until),))
-    names = (*_KEPT_GROUPS, *_ALIKE, "count", *_NUMBERS)
+    names = (*_KEPT_GROUPS, *ALIKE, "count", *NUMBERS)
     rows = await connection.execute(_statement(_KEPT_GROUPS, chosen, None))
     return [{name: _whole(value) for name, value in zip(names, row, strict=True)} for row in rows]
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from starlette.requests import Request
@@ -178,7 +178,7 @@ class Authenticator:
         if form is None or form["name"].lower() not in self._hosts:
             detail = f"without API keys only loopback names are served (got {quote(host)}); set DOVECOTE_API_KEYS"
             raise Problem(421, "misdirected", detail)
-        if any(_FORWARDING.fullmatch(name) for name in request.headers):
+        if passed_a_proxy(request.headers):
             detail = "the request passed a proxy, and without API keys only direct requests are served; set DOVECOTE_API_KEYS"
             raise Problem(421, "misdirected", detail)
         if request.scope.get("http_version") == "1.0":
@@ -188,6 +188,14 @@ class Authenticator:
         if origin is not None and origin.partition("://")[2].lower() != host.lower():
             detail = "without API keys no page of another origin is allowed; set DOVECOTE_API_KEYS"
             raise Problem(403, "forbidden", detail)
+
+
+def passed_a_proxy(headers: Iterable[str]) -> bool:
+    """Return whether a request has a header by which proxies pass requests on.
+
+    :param headers: their names in lower case
+    """
+    return any(_FORWARDING.fullmatch(name) for name in headers)
 
 
 def bearer_token(request: Request) -> str:

@@ -1,9 +1,10 @@
 """Kept sums equal the sums of the rows, whatever changes afterwards and whoever changes it, on both databases."""
 
+import contextlib
 import dataclasses
 import datetime as dt
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -14,11 +15,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.domain.task import State, Task
 from service.flows.money import sums as flow
 from service.store import ledger, submissions, sums
-from service.store.money import usage
+from service.store.money import entries, label_sums, usage
 from service.store.sums import DAY, HOUR, Plan, plan_of
+from service.store.tables import label_sums as label_sums_table
 from service.store.tables import ledger_entries, money_entries, sum_changes, sum_periods, sum_watches, tasks
 from service.store.tables import submissions as submission_table
-from service.store.triggers import MONEY, SUBMISSIONS, TRIGGERS
+from service.store.triggers import LABELS, MONEY, SUBMISSIONS, TRIGGERS
 from tests.support.retention import keep as keep_for
 from tests.support.retention import sweep
 from tests.support.values import a_submission, a_task, keep, new_id
@@ -26,11 +28,40 @@ from tests.support.world import World
 
 FINEST = ["client", "day", "family", "upstream"]
 GROUPS = [["upstream", "family"], ["day"], ["client"], FINEST]
+BY_LABEL = [
+    ["label:project"],
+    ["day", "label:project"],
+    ["label:user"],
+    ["label:unknown"],
+    ["label:project", "model"],
+    ["label:project", "label:user"],
+]
+FEW: list[list[str]] = [["client", "model"], ["label:project", "client"]]
+MONEY_GROUPS: list[list[str]] = [*FEW, ["day"], [], *BY_LABEL]
+
+
+@contextlib.contextmanager
+def nothing_kept(since: Any, until: Any) -> Iterator[None]:
+    """Let everything be summed from its rows."""
+    rows = Plan(days=(), hours=(), rest=((since, until),))
+    nothing = Plan(days=(), hours=(), rest=())
+
+    async def of_rows(*_: Any) -> Plan:
+        return rows
+
+    async def of_label(*_: Any) -> label_sums.LabelPlan:
+        return label_sums.LabelPlan(rows, nothing)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(ledger, "plan", of_rows)
+        patched.setattr(usage, "plan", of_rows)
+        patched.setattr(label_sums, "plan", of_label)
+        yield
 
 
 async def entry(connection: AsyncConnection, submission: Any, task: Task, number: int, **more: Any) -> None:
     values = {
-        "key": f"set:{submission.id}:{number}",
+        "key": f"set:{submission.id}",
         "submission_id": submission.id,
         "task_id": task.id,
         "client": task.client,
@@ -39,7 +70,7 @@ async def entry(connection: AsyncConnection, submission: Any, task: Task, number
         "model": "gen4" if number % 2 else None,
         "upstream": submission.upstream,
         "dialect": submission.dialect,
-        "labels": {"project": "p"},
+        "labels": [{"project": "p", "user": str(number)}, {"project": "q"}, {}][number % 3],
         "verdict": "charged",
         "basis": "provider",
         "amount": Decimal("9000000000.123456789"),
@@ -85,24 +116,21 @@ class Stocked:
                 for by in GROUPS if every_group else [FINEST]:
                     kept = await ledger.entries(connection, by=by, since=since, until=until)
                     assert kept == await self._from_rows(connection, by, since, until)
-                groups: tuple[list[str], ...] = (["client", "model"], ["day"], [])
-                for columns in groups if every_group else groups[:1]:
+                for columns in MONEY_GROUPS if every_group else FEW:
                     for client in (None, "shop") if every_group else (None,):
                         asked = {"by": columns, "since": since, "until": until, "client": client}
                         quick = await usage.sums(connection, **asked)
-                        plain = await usage.sums(connection, **{**asked, "by": [*columns, "label:project"]})
-                        assert quick == [dataclasses.replace(each, group=each.group[:-1]) for each in plain]
+                        assert quick == await self._money_from_rows(connection, **asked)
 
     async def _from_rows(
         self, connection: AsyncConnection, by: list[str], since: Any, until: Any
     ) -> list[ledger.Entry]:
-        with pytest.MonkeyPatch.context() as patched:
-
-            async def nothing_kept(*_: Any) -> Plan:
-                return Plan(days=(), hours=(), rest=((since, until),))
-
-            patched.setattr(ledger, "plan", nothing_kept)
+        with nothing_kept(since, until):
             return await ledger.entries(connection, by=by, since=since, until=until)
+
+    async def _money_from_rows(self, connection: AsyncConnection, **asked: Any) -> list[usage.Sum]:
+        with nothing_kept(asked["since"], asked["until"]):
+            return await usage.sums(connection, **asked)
 
     async def plan(self, subject: str) -> Plan:
         async with self.world.context.database.reading() as connection:
@@ -140,7 +168,7 @@ async def stocked(world: World) -> Stocked:
 async def test_kept_sums_equal_those_of_the_rows(stocked: Stocked) -> None:
     await stocked.check(every_group=True)
     await stocked.round()
-    plans = [await stocked.plan(subject) for subject in (SUBMISSIONS, MONEY)]
+    plans = [await stocked.plan(subject) for subject in (SUBMISSIONS, MONEY, LABELS)]
     assert all(len(plan.days) == 1 and len(plan.rest) == 2 for plan in plans)
     await stocked.check(every_group=True)
 
@@ -195,7 +223,12 @@ async def _remove(stocked: Stocked, connection: AsyncConnection) -> None:
     await connection.execute(delete(money_entries).where(money_entries.c.submission_id == submission.id))
 
 
-CHANGES = [_settle, _end, _refund, _serve, _submit, _book, _correct, _remove]
+async def _erase_labels(stocked: Stocked, connection: AsyncConnection) -> None:
+    labelled = [submission for number, (_, submission) in enumerate(stocked.made) if number % 3 != 2]
+    await entries.remove_labels(connection, [min(labelled, key=lambda each: each.sent_at).id])
+
+
+CHANGES = [_settle, _end, _refund, _serve, _submit, _book, _correct, _remove, _erase_labels]
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__[1:])
@@ -210,6 +243,37 @@ async def test_change_of_a_kept_period_shows_at_once_and_after_the_next_round(
     await stocked.round()
     assert await stocked.notes() == 0
     await stocked.check()
+
+
+async def _kept_values(stocked: Stocked, label: str) -> set[str | None]:
+    async with stocked.world.context.database.reading() as connection:
+        found = select(label_sums_table.c.value).where(label_sums_table.c.label == label)
+        return set(await connection.scalars(found))
+
+
+async def test_erased_label_is_in_no_kept_sum(stocked: Stocked) -> None:
+    await stocked.round()
+    users = {str(number) for number in range(60) if number % 3 == 0}
+    assert await _kept_values(stocked, "user") - {""} <= users
+    submission = next(submission for number, (_, submission) in enumerate(stocked.made) if number == 30)
+    assert "30" in await _kept_values(stocked, "user")
+    await stocked.write(lambda connection: entries.remove_labels(connection, [submission.id]))
+    assert "30" not in await _kept_values(stocked, "user")
+    await stocked.check(every_group=True)
+    await stocked.round()
+    assert "30" not in await _kept_values(stocked, "user")
+    await stocked.check(every_group=True)
+
+
+@pytest.mark.parametrize(("bound", "value"), [("MAX_VALUES", 1), ("MAX_LABELS", 1)])
+async def test_label_with_too_many_values_is_summed_from_its_entries(
+    stocked: Stocked, monkeypatch: pytest.MonkeyPatch, bound: str, value: int
+) -> None:
+    monkeypatch.setattr(label_sums, bound, value)
+    await stocked.round()
+    kept = {label: await _kept_values(stocked, label) for label in ("project", "user", "")}
+    assert None in set().union(*kept.values())
+    await stocked.check(every_group=True)
 
 
 async def test_change_of_what_is_not_summed_notes_nothing(stocked: Stocked) -> None:
@@ -309,7 +373,7 @@ async def test_triggers_are_in_the_database(world: World) -> None:
         found = {row[0] for row in await connection.exec_driver_sql(names)}
     wanted = [text.split()[2] for text in TRIGGERS["sqlite"]]
     assert found == set(wanted)
-    assert len(wanted) == 7
+    assert len(wanted) == 10
 
 
 T = dt.datetime(2026, 5, 1, tzinfo=dt.UTC)

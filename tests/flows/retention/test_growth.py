@@ -28,6 +28,7 @@ BY_THEIR_OWN_RULE = {
     "balances": "two for each upstream",
     "budget_counters": "goes two months after its period",
     "operator_occurrences": "goes when the state that it reports ends",
+    "label_sums": "goes after 1,100 days",
     "money_sums": "goes after 1,100 days",
     "submission_sums": "goes after 1,100 days",
     "sum_changes": "goes when its period is summed again, or after 1,100 days",

@@ -78,7 +78,11 @@ held = client.responses.create(model="gpt-6-luna", input=[{"role": "user", "cont
 streamed = [each.type for each in client.responses.create(model="gpt-6-luna", input="Name three colours.", stream=True)]
 slow = client.responses.create(model="gpt-6-luna", input="[seconds=60] colours", background=True)
 speech = client.audio.speech.create(model="gpt-4o-mini-tts", voice="marin", input="Good morning.").read()
-text = client.audio.transcriptions.create(model="gpt-transcribe", file=("talk.mp3", speech, "audio/mpeg")).text
+talk = ("talk.mp3", speech, "audio/mpeg")
+text = client.audio.transcriptions.create(model="gpt-transcribe", file=talk).text
+translated = client.audio.translations.create(model="whisper-1", file=talk, prompt="a talk", temperature=0.2)
+plain = client.audio.translations.create(model="whisper-1", file=talk, response_format="srt")
+model = client.models.retrieve("gpt-6-luna")
 print(json.dumps({
     "video": [video.status, video.progress, video.seconds, video.size, len(content) > 0],
     "remix": [remix.status, remix.remixed_from_video_id == video.id],
@@ -92,6 +96,9 @@ print(json.dumps({
     "streamed": streamed[-1],
     "cancelled": client.responses.cancel(slow.id).status,
     "text": text,
+    "translated": [translated.text, plain.strip()],
+    "model": [model.id, model.object, model.owned_by, client.models.retrieve("openai").owned_by],
+    "no model": refused(lambda: client.models.retrieve("of/nobody")),
     "models": "gpt-6-luna" in [each.id for each in client.models.list()],
     "deleted": client.videos.delete(remix.id).deleted,
     "tools": refused(lambda: client.chat.completions.create(
@@ -149,6 +156,9 @@ async def test_every_call_of_the_sdk_works(sqlite_url: str) -> None:
         "streamed": "response.completed",
         "cancelled": "cancelled",
         "text": "Good morning from the dovecote.",
+        "translated": ["Good morning from the dovecote.", "Good morning from the dovecote."],
+        "model": ["gpt-6-luna", "model", "openai_like", "dovecote"],
+        "no model": ["NotFoundError", 404, "model_not_found"],
         "models": True,
         "deleted": True,
         "tools": ["BadRequestError", 400, "unsupported"],

@@ -9,6 +9,7 @@ import pytest
 
 from service.flows.assets import uploads
 from service.objects import Objects
+from tests.support.loop_clock import LoopClock
 from tests.support.media import PNG
 from tests.support.world import World
 
@@ -141,3 +142,22 @@ async def test_upload_without_a_storage_says_what_to_set(sqlite_url: str) -> Non
         answer = await upload(world)
         assert (answer.status_code, answer.json()["code"]) == (409, "no_storage")
         assert "storage.url" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("size", "status"), [(1000, 408), (10_000_000, 201)], ids=["a trickle", "a film over a slow line"]
+)
+async def test_file_that_trickles_is_refused_and_a_slow_one_is_not(sqlite_url: str, size: int, status: int) -> None:
+    async with World.opened(sqlite_url) as world:
+        clock = LoopClock()
+
+        async def parts() -> AsyncIterator[bytes]:
+            yield PNG
+            for _ in range(30):
+                clock.forward(15.0)  # each pause is a permitted one
+                yield bytes(size // 30)
+
+        answer = await world.client.post("/v1/uploads", content=parts())
+        assert answer.status_code == status, answer.text
+        assert world.context.objects is not None
+        assert len(await objects_in(world.context.objects)) == (status == 201)
