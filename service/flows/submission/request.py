@@ -35,7 +35,7 @@ from service.flows.submission.parents import check_parent, follow, follows_paren
 from service.flows.submission.references import with_references, with_stand_ins
 from service.flows.submission.routes import choose_route, quoted, requested_route
 from service.flows.webhooks.formats import DOVECOTE, FORMATS
-from service.flows.webhooks.url_check import url_mistakes
+from service.flows.webhooks.url_check import callback_mistakes
 from service.providers.operation import Family, Operation
 from service.providers.registry import FAMILIES
 
@@ -198,7 +198,7 @@ def task_of_request(
     schema = (_partial_input if adopts else _whole_input)(family.name, operation.name)
     mistakes += found or schema.mistakes(cut_texts(with_stand_ins(given), MAX_CHECKED), below="input")
     deadline = _deadline(request.get("deadline"), operation, now, mistakes)
-    mistakes += _callback_mistakes(context, request)
+    mistakes += callback_mistakes(context.settings.webhook_rules, request)
     task = Task(
         id=task_id or context.new_id(),
         client=client,
@@ -235,16 +235,6 @@ def task_of_request(
     if mistakes:
         raise Invalid(mistakes)
     return task
-
-
-def _callback_mistakes(context: Context, request: Mapping[str, Any]) -> Iterator[Mistake]:
-    """Yield what is wrong with the messages that a client wants."""
-    yield from url_mistakes(context.settings.webhook_rules, request.get("callback_url"), field="callback_url")
-    if "callback_url" in request:
-        return
-    for name in ("callback_events", "callback_when", "callback_format"):
-        if name in request and request[name] != "ended":  # which is the default of callback_when
-            yield Mistake(name, "has no effect without a callback_url")
 
 
 def _operation_of(request: Any) -> tuple[dict[str, Any], Family, Operation, list[Mistake]]:
