@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import certifi
 import httpx
 import hypothesis
 import pytest
@@ -39,8 +40,10 @@ os.environ.setdefault("XDG_RUNTIME_DIR", str(_RUNTIME))
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
-# Nothing but loopback is contacted, and reading the usual authorities takes 20 ms for each client. Processes of tests inherit it.
-os.environ["SSL_CERT_FILE"] = str(Path(__file__).parent / "support" / "authority.pem")
+# Nothing but loopback is contacted, and reading the usual authorities takes 20 ms for each client. Processes of tests inherit the variable.
+_AUTHORITY = str(Path(__file__).parent / "support" / "authority.pem")
+os.environ["SSL_CERT_FILE"] = _AUTHORITY
+certifi.where = lambda: _AUTHORITY  # for the clients that ignore the environment
 
 _HERE = Path(__file__).parent
 
