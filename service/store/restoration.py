@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import func, select, text
+from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.task import TO_SUBMIT, State
@@ -100,9 +100,3 @@ async def to_submit(connection: AsyncConnection, *, most: int) -> list[UUID]:
 async def resubmittable(connection: AsyncConnection, *, most: int) -> list[UUID]:
     """Return and lock unconfirmed tasks whose policy allows one resubmission, oldest first."""
     return list((await connection.scalars(_RESUBMITTABLE.limit(most))).all())
-
-
-async def count_to_submit(connection: AsyncConnection) -> int:
-    """Return how many tasks are queued or being submitted."""
-    states = sorted(map(str, TO_SUBMIT))
-    return int(await connection.scalar(select(func.count()).where(tasks.c.state.in_(states))) or 0)

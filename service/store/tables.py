@@ -317,10 +317,10 @@ submissions = Table(
     _partial("uq_submissions_one_job", "task_id", where=MAY_HAVE_JOB, unique=True),
     _partial("ix_submissions_due", "due_at", where=DUE),
     _partial("ix_submissions_duplicate", "task_id", where=DUPLICATE_JOB),
-    # Whose job is it that an upstream's list shows.
     # Reports of a period, and whether anything happened lately.
     Index("ix_submissions_sent", "sent_at"),
     _partial("ix_submissions_settled", "settled_at", where=text("settled_at IS NOT NULL")),
+    # Whose job is it that an upstream's list shows.
     _partial("ix_submissions_job", "upstream", "external_id", where=text("external_id IS NOT NULL")),
 )  # fmt: skip
 

@@ -47,6 +47,9 @@ _ROW: Final = frozenset(
 )
 _QUANTITY: Final = frozenset(["field", "min", "default", "max", "step"])
 _UNIT: Final = frozenset(["usd", "checked"])
+_POLICIES: Final = ("failed", "moderated", "cancelled")
+_TEXTS: Final = {"id": "", "upstream": "", "family": "*", "operation": "*", "source": "hand", "url": ""}
+"""Fields with a text, and the texts where they are missing."""
 _NEEDED: Final = ("id", "upstream", "unit", "rate", "checked")
 
 
@@ -185,7 +188,7 @@ def _rule(reader: _Reader, where: str, value: Any, layer: int) -> Rule | None:
         where = f"price {row['id'][:80]!r}"
     reader.known(where, row, _ROW)
     for name in _NEEDED:
-        if name not in row:
+        if row.get(name) is None:
             reader.fault(f"{where}.{name}", "is required")
     checked, rate = reader.day(f"{where}.checked", row.get("checked")), reader.number(f"{where}.rate", row.get("rate"))
     per: Per = reader.word(f"{where}.per", row.get("per"), get_args(Per), "job")
@@ -194,29 +197,19 @@ def _rule(reader: _Reader, where: str, value: Any, layer: int) -> Rule | None:
     unit = reader.text(f"{where}.unit", row.get("unit"))
     if unit and not is_unit(unit):
         reader.fault(f"{where}.unit", f"{quote(unit)} is no name of a unit")
-    days = [reader.day(f"{where}.{name}", row.get(name)) for name in ("valid_from", "valid_until")]
+    starts, ends = (reader.day(f"{where}.{name}", row.get(name)) for name in ("valid_from", "valid_until"))
     low, further, minimum = (
         reader.number(f"{where}.{name}", row.get(name)) for name in ("rate_low", "next", "minimum")
     )
-    policies: list[Policy] = [
-        reader.word(f"{where}.{name}", row.get(name), get_args(Policy), "unknown")
-        for name in ("failed", "moderated", "cancelled")
-    ]
-    texts = {
-        name: reader.text(f"{where}.{name}", row.get(name), default)
-        for name, default in (
-            ("id", ""),
-            ("upstream", ""),
-            ("family", "*"),
-            ("operation", "*"),
-            ("source", "hand"),
-            ("url", ""),
-        )
+    policies: dict[str, Policy] = {
+        name: reader.word(f"{where}.{name}", row.get(name), get_args(Policy), "unknown") for name in _POLICIES
     }
+    texts = {name: reader.text(f"{where}.{name}", row.get(name), default) for name, default in _TEXTS.items()}
     model = reader.text(f"{where}.model", row.get("model")) or None
     when, add = _conditions(reader, where, row.get("when", {})), _additions(reader, where, row.get("add", []))
     count = reader.quantity(f"{where}.count", row.get("count"))
-    if days[0] is not None and days[1] is not None and days[1] < days[0]:
+    token_rates = _token_rates(reader, where, row.get("token_rates", {}))
+    if starts is not None and ends is not None and ends < starts:
         reader.fault(f"{where}.valid_until", "is before valid_from")
     if low is not None and rate is not None and low > rate:
         reader.fault(f"{where}.rate_low", "is more than rate")
@@ -231,7 +224,7 @@ def _rule(reader: _Reader, where: str, value: Any, layer: int) -> Rule | None:
         rate=rate,
         rate_low=low,
         next=further,
-        token_rates=_token_rates(reader, where, row.get("token_rates", {})),
+        token_rates=token_rates,
         quantity=quantity,
         count=count,
         formula=formula,
@@ -239,12 +232,12 @@ def _rule(reader: _Reader, where: str, value: Any, layer: int) -> Rule | None:
         minimum=minimum or Decimal(0),
         prompt_options=row.get("prompt_options") is True,
         base_only=row.get("base_only") is True,
-        failed=policies[0],
-        moderated=policies[1],
-        cancelled=policies[2],
+        failed=policies["failed"],
+        moderated=policies["moderated"],
+        cancelled=policies["cancelled"],
         checked=checked,
-        valid_from=days[0],
-        valid_until=days[1],
+        valid_from=starts,
+        valid_until=ends,
         layer=layer,
     )
 

@@ -295,9 +295,10 @@ def change_of(known: Settlement | None, found: Settlement) -> tuple[Decimal | No
     return found.amount, Amount(known.amount, known.unit)
 
 
-def key_of(submission_id: UUID, found: Settlement, previous: str | None, *, source: str, evidence_id: str = "") -> str:
+def key_of(submission_id: UUID, found: Settlement, previous: str | None, *, source: str) -> str:
     """Return the key of an entry: the same facts have the same key."""
     if previous is None:
         return f"set:{submission_id}"
-    words = (previous, found.verdict, _text(found.amount), found.unit, found.delivered, evidence_id)
+    # The last word is always empty: it is part of the keys of entries that are written already.
+    words = (previous, found.verdict, _text(found.amount), found.unit, found.delivered, "")
     return f"cor:{submission_id}:{source}:{hashlib.sha256(repr(words).encode()).hexdigest()[:16]}"

@@ -104,7 +104,7 @@ def _book(context: Context, task: Task, subject: Subject, reservation: Reservati
     dialect = DIALECTS.get(subject.dialect)
     if dialect is not None and task.operation in dialect.facts.free:
         return task
-    facts = _facts(task, subject, reservation)
+    facts = _facts(subject, reservation)
     found = Found(
         settlement=settle(facts),
         known=_known(task, subject.submission_id),
@@ -275,12 +275,11 @@ CHANGED_AFTER = 3
 """Charges in a row outside the quoted range after which a price has probably changed."""
 
 
-def _facts(task: Task, subject: Subject, reservation: Reservation | None) -> Facts:
+def _facts(subject: Subject, reservation: Reservation | None) -> Facts:
     dialect = DIALECTS.get(subject.dialect)
     unit = subject.cost_unit or ("units" if dialect is None else dialect.facts.cost_unit)
     value = None if subject.cost is None else read_number(subject.cost)
     usage = {name: number for name, each in subject.usage.items() if (number := read_number(each)) is not None}
-    del task
     return Facts(
         ending=subject.ending,
         stated=None if value is None else Amount(value, unit),

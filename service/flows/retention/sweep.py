@@ -18,6 +18,7 @@ from service.domain.money.budgets import period_of
 from service.flows.context import Context, log
 from service.flows.retention.limits import limits_at
 from service.store import leases, sqlite_space
+from service.store.database import StoreUnavailable
 from service.store.money import counters
 from service.store.retention import STEPS, Limits, Remove, Step
 
@@ -79,12 +80,14 @@ class Sweep:
     removed: Counter[str] = dataclasses.field(default_factory=Counter)
     longest: float = 0.0
     """Seconds of the longest step."""
+    failed: dict[str, Exception] = dataclasses.field(default_factory=dict)
+    """The failures of this sweep, by kind."""
     under_way: bool = False
     """Whether there is anything left to do, if only to return free pages."""
 
     def begin(self) -> None:
         """Begin at the first kind."""
-        self.kinds, self.after, self.removed, self.longest = iter(STEPS), None, Counter(), 0.0
+        self.kinds, self.after, self.removed, self.longest, self.failed = iter(STEPS), None, Counter(), 0.0, {}
         self.kind, self.under_way = next(self.kinds), True
 
     def go_on(self) -> None:
@@ -99,7 +102,12 @@ class Sweep:
 
 
 async def run_due(context: Context, sweep: Sweep) -> int:
-    """Work on a sweep for a while, if this process has the lease; return 1 where the sweep is not at its end."""
+    """Work on a sweep for a while, if this process has the lease; return 1 where the sweep is not at its end.
+
+    A kind whose step fails is left for the next sweep, so that it does not keep the kinds behind it from going.
+
+    :raises ExceptionGroup: at the end of a sweep, with the failures of its steps
+    """
     now = context.now()
     holds = await context.writers.journeys.run(
         leases.acquire, LEASE_NAME, context.process, now=now, seconds=LEASE_SECONDS
@@ -118,6 +126,8 @@ async def run_due(context: Context, sweep: Sweep) -> int:
     if sweep.removed:
         counts = ",".join(f"{kind}:{count}" for kind, count in sweep.removed.items())
         log.info("retention sweep ended removed=%s longest_step_ms=%.0f", counts, sweep.longest * 1000)
+    if sweep.failed:
+        raise ExceptionGroup(f"retention did not remove all {', '.join(sweep.failed)}", list(sweep.failed.values()))
     return 0
 
 
@@ -126,6 +136,7 @@ async def run_to_the_end(context: Context, *, alone: bool = False) -> Sweep:
 
     :param alone: whether nothing else uses the database, so that steps may be long
     :raises LookupError: when another process has the lease
+    :raises ExceptionGroup: when some of it could not be removed
     """
     sweep = Sweep(ALONE if alone else None)
     while await run_due(context, sweep):
@@ -144,7 +155,14 @@ async def _step(context: Context, sweep: Sweep) -> None:
     if limits is None:
         sweep.go_on()
         return
-    step, began = await context.writers.journeys.run(_timed, STEPS[kind], limits, after=sweep.after, most=size)
+    try:
+        step, began = await context.writers.journeys.run(_timed, STEPS[kind], limits, after=sweep.after, most=size)
+    except StoreUnavailable:
+        raise
+    except Exception as error:  # noqa: BLE001 - raised at the end of the sweep
+        sweep.failed[kind] = error
+        sweep.go_on()
+        return
     seconds, pace = sweep.note(began), _pace(context, sweep)
     sweep.sizes[kind] = pace.next_size(size, seconds) if step.examined else size
     if step.removed:

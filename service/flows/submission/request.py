@@ -35,7 +35,7 @@ from service.flows.submission.parents import check_parent, follow, follows_paren
 from service.flows.submission.references import with_references, with_stand_ins
 from service.flows.submission.routes import choose_route, quoted, requested_route
 from service.flows.webhooks.formats import DOVECOTE, FORMATS
-from service.flows.webhooks.url_check import url_mistakes
+from service.flows.webhooks.url_check import callback_mistakes
 from service.providers.operation import Family, Operation
 from service.providers.registry import FAMILIES
 
@@ -189,23 +189,16 @@ def task_of_request(
     :raises Invalid: with every mistake
     """
     request, family, operation, mistakes = _operation_of(request)
+    now, adopts = context.now(), "external_id" in request
     given = without_nulls(request.get("input", {}), operation.input)
-    adopts = "external_id" in request
-    schema = (_partial_input if adopts else _whole_input)(family.name, operation.name)
-    now, others = context.now(), len(mistakes)
+    found: list[Mistake] = []
     given = with_references(
-        given, operation.input, client=client, uploads=uploads or {}, parent=parent, now=now, mistakes=mistakes
+        given, operation.input, client=client, uploads=uploads or {}, parent=parent, now=now, mistakes=found
     )
-    if len(mistakes) == others:
-        mistakes += schema.mistakes(cut_texts(with_stand_ins(given), MAX_CHECKED), below="input")
+    schema = (_partial_input if adopts else _whole_input)(family.name, operation.name)
+    mistakes += found or schema.mistakes(cut_texts(with_stand_ins(given), MAX_CHECKED), below="input")
     deadline = _deadline(request.get("deadline"), operation, now, mistakes)
-    mistakes += url_mistakes(context.settings.webhook_rules, request.get("callback_url"), field="callback_url")
-    if "callback_events" in request and "callback_url" not in request:
-        mistakes.append(Mistake("callback_events", "has no effect without a callback_url"))
-    if request.get("callback_when") == "kept" and "callback_url" not in request:
-        mistakes.append(Mistake("callback_when", "has no effect without a callback_url"))
-    if "callback_format" in request and "callback_url" not in request:
-        mistakes.append(Mistake("callback_format", "has no effect without a callback_url"))
+    mistakes += callback_mistakes(context.settings.webhook_rules, request)
     task = Task(
         id=task_id or context.new_id(),
         client=client,

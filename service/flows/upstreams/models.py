@@ -45,15 +45,26 @@ async def current(context: Context, upstream: Upstream, *, within: float = TIMEO
 
     Where the latest request failed, the list before it is returned with the error.
 
-    :param within: seconds for the request
+    :param within: seconds for the request, and as many for one that another caller has sent with more patience
     """
     if question(upstream) is None:
         return None
-    async with upstream.models.lock:
-        known = upstream.models.known
-        if known is None or _is_old(context, known):
-            known = upstream.models.known = await _ask(context, upstream, known, within)
-        return known
+    cache = upstream.models
+    try:
+        async with asyncio.timeout(within):
+            await cache.lock.acquire()
+    except TimeoutError:
+        return cache.known or KnownModels(error=_no_answer(within), asked_at=context.now())
+    try:
+        if cache.known is None or _is_old(context, cache.known):
+            cache.known = await _ask(context, upstream, cache.known, within)
+        return cache.known
+    finally:
+        cache.lock.release()
+
+
+def _no_answer(within: float) -> str:
+    return f"no answer within {within:g} s"
 
 
 async def warned(context: Context, task: Task) -> Task:
@@ -82,7 +93,7 @@ async def _ask(context: Context, upstream: Upstream, before: KnownModels | None,
         async with asyncio.timeout(within):
             return KnownModels(models=await run_exchange(context, upstream, *asked), at=now, asked_at=now)
     except TimeoutError:
-        error = f"no answer within {within:g} s"
+        error = _no_answer(within)
     except UpstreamError as refusal:
         error = str(refusal)[:300]
     if before is None or before.error != error:

@@ -12,6 +12,7 @@ from service.flows.retention import erase
 from service.flows.retention import sweep as retention
 from service.flows.retention.sweep import Sweep, run_due, run_to_the_end
 from service.store import leases, tables
+from service.store.retention import STEPS, Step
 from tests.support.retention import DAY, accounts, count, ended, is_kept, keep, newest, sweep
 from tests.support.world import JOB_SECONDS, World
 
@@ -73,6 +74,33 @@ async def test_entries_of_the_ledger_go_after_their_own_time(world: World) -> No
     world.clock.forward(100 * DAY)
     assert await sweep(world) == {"ledger": 2}  # the submission, and what it cost
     assert await count(world, tables.money_entries) == 1
+
+
+async def test_kind_that_cannot_be_removed_holds_up_no_other_kind(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(*_: Any, **__: Any) -> Step:
+        raise ValueError("a row that no one can read")
+
+    await ended(world)
+    world.clock.forward(91 * DAY)
+    await newest(world)
+    await sweep(world)
+    keep(world, results="90d", ledger="1y")
+    world.clock.forward(300 * DAY)
+    monkeypatch.setattr(retention, "STEPS", {**STEPS, "results": fails})
+    found = Sweep()
+    with pytest.raises(ExceptionGroup, match="results"):
+        await to_the_end(world, found)
+    assert found.removed == {"ledger": 2}
+    monkeypatch.undo()
+    await to_the_end(world, found)
+    assert not found.failed
+
+
+async def to_the_end(world: World, found: Sweep) -> None:
+    while await run_due(world.context, found):
+        pass
 
 
 async def open_task(world: World) -> Task:

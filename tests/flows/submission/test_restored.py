@@ -212,13 +212,9 @@ async def test_resubmission_that_may_have_happened_since_the_backup_does_not_hap
 
 async def test_many_tasks_are_settled(database_url: str) -> None:
     async with World.opened(database_url, **ALONE) as world:
-        for _ in range(3):
-            await world.submit()
-        async with world.context.database.reading() as connection:
-            assert await restoration.count_to_submit(connection) == 3
+        tasks = [await world.submit() for _ in range(3)]
         assert await settle_restored(world.context) == 3
-        async with world.context.database.reading() as connection:
-            assert await restoration.count_to_submit(connection) == 0
+        assert {(await world.task(each)).state for each in tasks} == {State.UNCONFIRMED}
 
 
 # ── the mark ───────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -10,7 +10,8 @@ import pytest
 from service.domain.task import State
 from service.flows.context import KnownModels
 from service.flows.submission.accept import accept
-from service.flows.upstreams.models import AFTER_ERROR, EVERY, current
+from service.flows.upstreams import models
+from service.flows.upstreams.models import AFTER_ERROR, EVERY, TIMEOUT, current
 from service.providers.wire import ModelList
 from tests.support.world import JOB_SECONDS, World
 
@@ -141,6 +142,20 @@ async def test_model_is_not_compared_with_a_list_that_is_not_complete(world: Wor
 async def test_submit_does_without_a_list_that_does_not_come(world: World) -> None:
     world.edge.down.add("sandbox.test")
     assert [(await submitted(world, "gen9_ultra"))["warnings"] for _ in range(2)] == [[], []]
+    assert asked(world) == 1
+
+
+async def test_submit_does_without_a_list_that_a_more_patient_caller_waits_for(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models, "SUBMIT_WAITS", 0.05)
+    held = world.edge.hosts["sandbox.test"] = Held(world.edge.hosts["sandbox.test"])
+    patient = asyncio.create_task(world.client.get(PATH))
+    await held.asked.wait()
+    async with asyncio.timeout(TIMEOUT / 2):
+        assert (await submitted(world, "gen9_ultra"))["warnings"] == []
+    held.released.set()
+    assert (await patient).json()["models"] == LISTED
     assert asked(world) == 1
 
 
