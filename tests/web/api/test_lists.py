@@ -245,7 +245,8 @@ async def test_every_filter_and_claim_uses_its_index(database: Database) -> None
 MORE_READS: list[tuple[str, Act]] = [
     ("ix_submissions_due", claiming("submissions")),
     ("ix_erasures_due", claiming("erasures")),
-    ("ix_assets_due", lambda connection: queue.claim_assets(connection, now=NOW, until=later(60), most=50)),
+    ("ix_assets_lasting", lambda connection: queue.claim_assets(connection, now=NOW, until=later(60), most=50)),
+    ("ix_assets_deleting", lambda connection: queue.claim_deletions(connection, now=NOW, until=later(60), most=50)),
     ("ix_events_feed", lambda connection: feed.of_client(connection, "nobody", after=0, most=51)),
     (
         "ix_events_feed_type",
