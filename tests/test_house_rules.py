@@ -40,6 +40,8 @@ RETIRED_FUNCTIONS = words(
     " turns ahead enter crowded places standing instant sentence reach converse"
 )
 """Names of functions and classes only: as words in a sentence they are plain English."""
+SEEMS_RETIRED = re.compile(rf"\b_*(?:{'|'.join(RETIRED_NAMES | RETIRED_FUNCTIONS)})\b", re.IGNORECASE)
+"""Any retired name, also in prose. A text without one defines none, and parsing it takes longer than searching it."""
 RETIRED_MODULES = (
     RETIRED_NAMES | RETIRED_FUNCTIONS | words("timing rates key destination access reading exchange show page")
 )
@@ -61,7 +63,7 @@ def retired_in(text: str, *, stem: str = "", python: bool = True) -> set[str]:
     found = {match[0] for match in RETIRED_WORDS.finditer(text)}
     if stem in RETIRED_MODULES:
         found.add(f"module {stem}")
-    if python:
+    if python and SEEMS_RETIRED.search(text):
         for name, defined in names_in(ast.parse(text)):
             plain = name.lstrip("_") if not name.endswith("__") else name
             if plain.lower() in RETIRED_NAMES or (defined and plain.lower() in RETIRED_FUNCTIONS):

@@ -96,10 +96,27 @@ class _Cleaner:
         for secret in self._secrets:
             text = text.replace(secret, "removed")
         text = _CALLBACK_URL.sub(lambda _: CALLBACK, text.replace("\\/", "/"))
-        for content in self._contents:
-            text = text.replace(json.dumps(content)[1:-1], CONTENT).replace(content, CONTENT)
+        text = self._without_contents(text)
         text = _QUERY.sub(r"\1?signature=removed", text)
         return _KEY_LIKE.sub("removed", text)
+
+    def _without_contents(self, text: str) -> str:
+        for content in self._contents:
+            for written in (json.dumps(content)[1:-1], json.dumps(content, ensure_ascii=False)[1:-1], content):
+                text = text.replace(written, CONTENT)
+        document = _parsed(text)
+        changed = self._replaced(document)  # encoders differ in what they escape
+        return text if changed == document else json.dumps(changed, ensure_ascii=False)
+
+    def _replaced(self, value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {name: self._replaced(each) for name, each in value.items()}
+        if isinstance(value, list):
+            return [self._replaced(each) for each in value]
+        if isinstance(value, str):
+            for content in self._contents:
+                value = value.replace(content, CONTENT)
+        return value
 
 
 def _answered(each: Exchange, began: float, clean: _Cleaner) -> Answered:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import click
+from click.core import ParameterSource
 from rich.table import Table
 
 from dovecote import Family, Operation, Upstream
@@ -43,6 +44,8 @@ def families(family: str | None, operation: str | None, *, url: str, as_json: bo
 def upstreams(ctx: click.Context, *, url: str, as_json: bool) -> None:
     """List the configured upstreams: their health, load and credit."""
     if ctx.invoked_subcommand is not None:
+        if any(ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in ("url", "as_json")):
+            raise click.UsageError(f"put the options behind the command: dovecote upstreams {ctx.invoked_subcommand} …")
         return
     with open_client(url) as client:
         found = client.upstreams()

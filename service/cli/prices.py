@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import tomllib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from service.cli import exits
 from service.cli.layout import add_last_column, one_line, plain_table, shown
 from service.cli.options import AS_JSON, CONFIG
 from service.cli.printing import print_json, print_out, say
@@ -62,14 +64,15 @@ def refresh(
 ) -> None:
     """Read the prices of a new-api gateway (GET /api/pricing), and show the differences from those of FILE.
 
-    Nothing is written without --write. Name the file in the setting money.prices_file. Jumps above a factor of 3, prices of 0
-    and models that have vanished are held: the old row stays until you pass --accept.
+    Nothing is written without --write. Name the file in the setting money.prices_file. Other rows of the file stay. Jumps above
+    a factor of 3, prices in another unit, prices of 0 and models that have vanished are held: the old row stays until you pass
+    --accept.
     """
     from service.domain.money.refresh import as_toml, compare
 
     settings = _settings(config)
+    known, others = _rules_of_file(file), _others_of_file(file, upstream)
     rows, unusable = _read(settings, upstream, group)
-    known = _rules_of_file(file)
     found = compare(upstream, known, rows, accept=accept)
     if as_json:
         print_json({"upstream": upstream, "differences": [_difference(each) for each in found], "unusable": unusable})
@@ -78,7 +81,7 @@ def refresh(
     if file is not None:
         kept = [each.row for each in found if each.row is not None]
         today = dt.datetime.now(dt.UTC).date()
-        file.write_text(as_toml(upstream, kept, on=today, source="/api/pricing"), encoding="utf-8")
+        _write(file, as_toml(upstream, kept, on=today, source="/api/pricing", others=others))
         say(f"{file}: {len(kept)} prices written.")
 
 
@@ -104,6 +107,33 @@ def _rules_of_file(file: Path | None) -> "Sequence[Rule]":
         return load_prices(file, shipped=False).rules
     except PriceError as error:
         give_up(str(error))
+
+
+def _others_of_file(file: Path | None, upstream: str) -> str:
+    """Return the text of the rows that a refresh does not replace."""
+    from service.domain.money.refresh import others_of
+
+    if file is None or not file.exists():
+        return ""
+    found = others_of(upstream, file.read_text(encoding="utf-8-sig"))
+    if found is None:
+        raise click.UsageError(f"{file} has other rows that cannot be kept apart: write into a file of its own")
+    return found
+
+
+def _write(file: Path, text: str) -> None:
+    """Write a price file that is sound; else leave it as it is, and end the process with the reasons."""
+    from service.cli.installation import give_up
+    from service.domain.money.book import read_book
+
+    _, mistakes = read_book(tomllib.loads(text))
+    if mistakes:
+        told = "; ".join(f"{each.path}: {each.message}" for each in mistakes)
+        give_up(f"nothing is written, because {file} would have mistakes: {told}", exits.SETTINGS)
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise click.UsageError(f"{file} cannot be written ({error.strerror})") from None
 
 
 def _read(settings: "Settings", name: str, group: str | None) -> "tuple[list[Row], int]":

@@ -1,6 +1,5 @@
 """``dovecote usage`` and ``dovecote claims``: what was spent, and what was charged and not delivered."""
 
-import csv
 import datetime as dt
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from service.cli.arguments import read_moment
 from service.cli.layout import add_last_column, one_line, plain_table, shown
 from service.cli.options import server_options
 from service.cli.printing import print_json, print_out, say
+from service.web.spreadsheet import line
 
 _SUMS: Final = ("charged", "probably_charged", "returned", "probably_returned", "undelivered", "usd", "submissions")
 
@@ -53,15 +53,8 @@ def usage(
 
 
 def _write_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
-    writer = csv.writer(sys.stdout)
-    writer.writerow(columns)
-    writer.writerows([_cell(row.get(name)) for name in columns] for row in rows)
-
-
-def _cell(value: Any) -> str:
-    """Return a cell. One that a spreadsheet would take for a formula gets an apostrophe."""
-    text = "" if value is None else str(value)
-    return f"'{text}" if text[:1] in {"=", "+", "-", "@"} else text
+    for cells in (columns, *([row.get(name) for name in columns] for row in rows)):
+        sys.stdout.write(line(cells))
 
 
 def _print_usage(rows: Sequence[Mapping[str, Any]], by: Sequence[str]) -> None:

@@ -185,9 +185,12 @@ _CHANGING = [column.name for column in tasks.columns if column.name not in _ACCE
 @functools.lru_cache(maxsize=128)
 def _settle_task(names: tuple[str, ...]) -> Prepared:
     """Return the statement that writes some columns of a task."""
-    return Prepared(
+    statement = (
         update(tasks).where(tasks.c.id == bindparam("of_task")).values({name: bindparam(name) for name in names})
     )
+    # Without it, SQLite copies every page that the statement changes, because a table with a trigger may need to undo it alone.
+    # A refused row ends the whole transaction here.
+    return Prepared(statement.prefix_with("OR FAIL", dialect="sqlite"))
 
 
 def _differing(before: Task, after: Task) -> list[str]:

@@ -3,7 +3,9 @@
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from service.cli import exits, main
 from service.cli.catalogue import describe
 from service.providers.registry import FAMILIES
 
@@ -36,3 +38,11 @@ def test_no_regular_expression_of_the_catalogue_is_shown() -> None:
         for operation in family.operations.values():
             for schema in operation.input["properties"].values():
                 assert not set(describe(schema)) & set("^$\\[]{}")
+
+
+@pytest.mark.parametrize("options", [("--url", "http://other.test"), ("--json",)])
+def test_options_before_a_command_of_upstreams_are_not_passed_over(options: tuple[str, ...]) -> None:
+    # The command would have acted on the server of the environment.
+    result = CliRunner().invoke(main, ["upstreams", *options, "pause", "elkapi"])
+    assert result.exit_code == exits.USAGE
+    assert "put the options behind the command: dovecote upstreams pause …" in result.stderr

@@ -349,6 +349,10 @@ ADDRESSES = {
         b"HTTP/1.1 301 M\r\nLocation: https://www.loft.example/callbacks/x\r\nContent-Length: 0\r\n\r\n",
         "answers with a redirect → providers may not follow it: set public_url to its target (https://www.loft.example)",
     ),
+    "moved to nowhere": (
+        b"HTTP/1.1 301 M\r\nLocation: https://[\r\nContent-Length: 0\r\n\r\n",
+        "answers with a redirect",
+    ),
 }
 
 
@@ -408,6 +412,7 @@ HOSTS = {
         MOVED,
         "bare host",
     ),
+    "moved to nowhere": (http("301 M", b"", b"Location: https://["), "error", "with a redirect", "bare host"),
     "plain 404": (http("404 N", b"not found"), "error", "with a web page", "bare host"),
     "no such route": (
         http("404 N", b'{"error":{"message":"Invalid URL (GET /v1/models)"}}'),

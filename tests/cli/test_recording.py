@@ -164,3 +164,18 @@ async def migrated(url: str) -> None:
     database = Database(url)
     await migrate(database)
     await database.close()
+
+
+@pytest.mark.parametrize("written", ["plain", "ascii", "go"])
+def test_content_is_removed_however_its_characters_are_escaped(written: str) -> None:
+    prompt = 'eine "Taube" über <Köln>\n& Bonn'
+    order = {"prompt": prompt, "callback_url": HOOK}
+    answer = {"id": JOB, "prompt": prompt}
+    text = json.dumps(answer, ensure_ascii=written == "ascii")
+    if written == "go":
+        for each in "<>&":
+            text = text.replace(each, f"\\u{ord(each):04x}")
+    created = exchange(101, "POST", "/submit", order, {"id": JOB})
+    poll = Exchange(103, "GET", f"/feed?id={JOB}", "", 200, "application/json", text)
+    [job] = assemble("elkapi", [created, poll], []).jobs
+    assert json.loads(job.polls[0].body) == {"id": JOB, "prompt": CONTENT}

@@ -11,6 +11,7 @@ import httpx
 from service.cli.doctor.finding import Finding, error, ok, warning
 from service.domain.callback_token import Tokens
 from service.settings.model import Settings
+from service.settings.values import parts_of
 
 TIMEOUT: Final = 10.0
 _OK: Final = 200
@@ -61,8 +62,9 @@ async def _check_answer(url: str, tokens: Tokens) -> Finding:
             f"request {url}/callbacks/ from outside: it must answer",
         )
     if answer.status_code in _REDIRECTS:
-        there = urlsplit(answer.headers.get("location", ""))
-        advice = f"providers may not follow it: set public_url to its target{f' ({there.scheme}://{there.hostname})' if there.hostname else ''}"
+        there = parts_of(answer.headers.get("location", ""))
+        target = f" ({there.scheme}://{there.hostname})" if there is not None and there.hostname else ""
+        advice = f"providers may not follow it: set public_url to its target{target}"
         return error("public_url", f"{url} answers with a redirect", advice)
     proof = _proof_in(answer)
     if proof is None:

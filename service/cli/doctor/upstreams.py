@@ -22,6 +22,7 @@ from service.http.ssrf.guard import Guard
 from service.providers.outputs import is_internal
 from service.providers.registry import PROVIDERS
 from service.settings.model import Settings
+from service.settings.values import parts_of
 from service.store import circuits as circuit_store
 from service.store.database import Database
 from service.store.endings import recent_endings, recent_results
@@ -160,8 +161,8 @@ def _account_refused(seen: Checked, problem: AccountProblem) -> Finding:
 def _redirect_target(seen: Checked) -> str:
     """Return the scheme and host to which a redirect leads."""
     headers = {} if seen.reply is None else {key.lower(): value for key, value in seen.reply.headers.items()}
-    there = urlsplit(headers.get("location", ""))
-    return f" (to {there.scheme}://{there.hostname})" if there.hostname else ""
+    there = parts_of(headers.get("location", ""))
+    return f" (to {there.scheme}://{there.hostname})" if there is not None and there.hostname else ""
 
 
 def _credit(seen: Checked) -> Iterator[Finding]:

@@ -32,10 +32,10 @@ class Counted:
 
 async def refresh(visit: Visit) -> Counted:
     """Count anew what needs somebody, unless that was done a moment ago, and return the numbers."""
-    kept: dict[str | None, Counted] = visit.http.app.state.counted
-    known = kept.get(visit.sees_only)
+    kept: dict[tuple[str | None, str], Counted] = visit.http.app.state.counted
+    known = kept.get(visit.counted_as)
     if known is None or not dt.timedelta() <= visit.now - known.at < LIFETIME:
-        known = kept[visit.sees_only] = await _count(visit)
+        known = kept[visit.counted_as] = await _count(visit)
     return known
 
 

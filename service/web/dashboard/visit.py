@@ -136,10 +136,15 @@ class Visit:
         body = rendered(template, visit=self, now=self.now, token=self.token(), **frame_of(self), **shown)
         return html(body, status)
 
+    @property
+    def counted_as(self) -> tuple[str | None, str]:
+        """The key of the numbers: they depend on what the visitor sees, and on the client, whose own endpoints count."""
+        return self.sees_only, self.caller.client
+
     def counts(self) -> Mapping[str, int]:
         """Return what needs attention, by page, as it was counted last."""
-        kept: Mapping[str | None, Any] = self.http.app.state.counted
-        known = kept.get(self.sees_only)
+        kept: Mapping[tuple[str | None, str], Any] = self.http.app.state.counted
+        known = kept.get(self.counted_as)
         return {} if known is None else known.numbers
 
     def token(self) -> str:
