@@ -290,7 +290,7 @@ async def test_new_result_does_not_wait_behind_deletions(world: World) -> None:
     assert len(claimed & set(new)) == concurrency
     await pool.finish()
     async with world.context.database.reading() as connection:
-        left = select(func.count()).select_from(tables.assets).where(tables.assets.c.state == "deleting")
+        left = select(func.count()).select_from(tables.assets).where(tables.assets.c.id.in_(deleted))
         assert await connection.scalar(left) == len(deleted) - keep.DELETIONS
 
 
