@@ -14,12 +14,9 @@ from service.domain.schedules import LEASE
 from service.domain.task import State, Submission, Task
 from service.store.prepared import Prepared
 from service.store.tables import (
-    DELETING,
     DUE,
     DUE_POLL,
     DUE_SUBMIT,
-    EXPIRING,
-    LASTING,
     WAITING,
     assets,
     callbacks,
@@ -96,26 +93,6 @@ async def claim_rows(
     return sorted(rows, key=lambda row: row.id)
 
 
-def _claim_assets(which: Any, order: Any) -> Any:
-    due = (
-        select(assets.c.id)
-        .where(which, assets.c.due_at <= bindparam("now"))
-        .order_by(order)
-        .limit(bindparam("most"))
-        .with_for_update(skip_locked=True)
-        .cte("due")
-    )
-    return (
-        update(assets)
-        .where(assets.c.id.in_(select(due.c.id)))
-        .values(due_at=bindparam("until"), attempts=assets.c.attempts + 1)
-        .returning(*assets.c)
-    )
-
-
-_CLAIM_EXPIRING = _claim_assets(EXPIRING, assets.c.expires_at)
-_CLAIM_LASTING = _claim_assets(LASTING, assets.c.due_at)
-_CLAIM_DELETIONS = _claim_assets(DELETING, assets.c.due_at)
 _RENEW_ASSET = (
     update(assets)
     .where(assets.c.id == bindparam("of_row"), assets.c.attempts == bindparam("of_attempt"), DUE)
@@ -139,22 +116,6 @@ _DELETE_ASSET = (
 async def delete_asset(connection: AsyncConnection, asset_id: UUID, *, now: datetime) -> None:
     """Make a copy due to be deleted."""
     await connection.execute(_DELETE_ASSET, {"of_row": asset_id, "now": now})
-
-
-async def claim_assets(connection: AsyncConnection, *, now: datetime, until: datetime, most: int) -> Sequence[Row[Any]]:
-    """Claim results that are to be fetched until a time: those first whose original is deleted first."""
-    rows: list[Row[Any]] = []
-    for statement in (_CLAIM_EXPIRING, _CLAIM_LASTING):
-        if left := most - len(rows):
-            rows += (await connection.execute(statement, {"now": now, "until": until, "most": left})).all()
-    return rows
-
-
-async def claim_deletions(
-    connection: AsyncConnection, *, now: datetime, until: datetime, most: int
-) -> Sequence[Row[Any]]:
-    """Claim copies that are to be deleted until a time, the longest due first."""
-    return (await connection.execute(_CLAIM_DELETIONS, {"now": now, "until": until, "most": most})).all()
 
 
 async def renew_asset(connection: AsyncConnection, asset_id: UUID, attempt: int, *, until: datetime) -> bool:

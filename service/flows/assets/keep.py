@@ -30,8 +30,8 @@ from service.flows.context import Context, log
 from service.flows.polling import ask_again
 from service.object_errors import ObjectTooLarge, StorageError
 from service.objects import Objects
+from service.store import asset_claims, queue
 from service.store import assets as asset_store
-from service.store import queue
 from service.store import tasks as task_store
 from service.store.assets import Asset, asset_of
 from service.store.database import StoreUnavailable
@@ -59,7 +59,10 @@ async def run_due(context: Context, pool: TaskPool) -> int:
     now = context.now()
     until = now + dt.timedelta(seconds=LEASE)
     claimed = 0
-    for claim, most, name in ((queue.claim_assets, keeping, _FETCH), (queue.claim_deletions, reserved, _DELETION)):
+    for claim, most, name in (
+        (asset_claims.claim_assets, keeping, _FETCH),
+        (asset_claims.claim_deletions, reserved, _DELETION),
+    ):
         if most <= 0 or not pool.free:
             continue
         rows = await context.writers.journeys.run(claim, now=now, until=until, most=min(most, pool.free))

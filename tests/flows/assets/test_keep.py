@@ -14,7 +14,7 @@ from service.domain.task import Result, State
 from service.flows.assets import keep
 from service.flows.concurrency import TaskPool
 from service.object_errors import StorageError, StorageFull
-from service.store import tables
+from service.store import asset_claims, tables
 from tests.support.kept_results import Files, assets_of, ended_with, finished, keeping, names, sha256, stored
 from tests.support.world import World
 
@@ -250,7 +250,6 @@ async def test_claim_of_a_dead_process_is_taken_over(world: World) -> None:
 async def test_known_expiry_is_first_in_line(world: World) -> None:
     world.edge.down.add("sandbox.test")
     soon, later = world.clock.now + dt.timedelta(hours=1), world.clock.now + dt.timedelta(days=1)
-    from service.store import queue
     from service.store.assets import Asset, add
 
     ids = [world.context.new_id() for _ in range(3)]
@@ -262,7 +261,7 @@ async def test_known_expiry_is_first_in_line(world: World) -> None:
         await add(connection, made)
         claimed = []
         for _ in ids:
-            [row] = await queue.claim_assets(connection, now=world.clock.now, until=later, most=1)
+            [row] = await asset_claims.claim_assets(connection, now=world.clock.now, until=later, most=1)
             claimed.append(row.id)
     assert claimed == [ids[2], ids[1], ids[0]]
 
