@@ -103,6 +103,7 @@ _SAME_ON_BOTH = (
     "flows/submission/test_refused_job.py",
     "flows/submission/test_restored.py",
     "flows/submission/test_synchronous.py",
+    "flows/test_journeys.py::test_upstream_faults_lead_to_one_payment_and_one_message",
     "flows/test_polling.py",
     "flows/test_redaction.py",
     "flows/upstreams/test_credit.py",
@@ -116,7 +117,7 @@ _SAME_ON_BOTH = (
     "system/test_start_and_stop.py",
     "web",
 )
-"""Folders and files whose tests hardly depend on the database: with PostgreSQL they run in ``make test-long``."""
+"""Folders, files and tests that hardly depend on the database: with PostgreSQL they run in ``make test-long``."""
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -124,10 +125,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests as long that repeat on PostgreSQL what they do on SQLite. Processes are started first: they wait most."""
     items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
     for item in items:
-        folder = item.path.relative_to(_HERE).as_posix() if item.path.is_relative_to(_HERE) else ""
+        file = item.path.relative_to(_HERE).as_posix() if item.path.is_relative_to(_HERE) else ""
         parameters = getattr(getattr(item, "callspec", None), "params", {})
         on_postgresql = "postgresql" in (parameters.get("database_url"), parameters.get("installation"))
-        if on_postgresql and folder.startswith(_SAME_ON_BOTH):
+        if on_postgresql and f"{file}::{item.name}".startswith(_SAME_ON_BOTH):
             item.add_marker(pytest.mark.long)
 
 

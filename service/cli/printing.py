@@ -4,6 +4,7 @@ Texts of servers, providers and other people reach a terminal only with every in
 escape sequences, bidirectional overrides, zero-width characters, and unassigned or private ones.
 """
 
+import functools
 import json
 import sys
 import unicodedata
@@ -65,6 +66,7 @@ def clean(text: str) -> str:
     return _escaped(text.replace("\r\n", "\n"), _text_escape)
 
 
+@functools.lru_cache(maxsize=4096)
 def is_invisible(character: str) -> bool:
     """Return whether a character has no visible form of its own, or commands a terminal."""
     if character in _KEPT:

@@ -137,7 +137,8 @@ class _Plan:
         for row in rows:
             values = list(row)
             for place, convert in self._readers:
-                values[place] = convert(values[place])
+                if values[place] is not None:  # every type reads NULL as None, and most columns of a row are NULL
+                    values[place] = convert(values[place])
             found.append(self._row._make(values))
         return found
 

@@ -10,6 +10,7 @@ PICTURE = "data:image/png;base64," + "A" * 100_000
 DOCUMENTS = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=50) | st.just("x" * 9_000),
     lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=8), inner, max_size=5),
+    max_leaves=20,
 )
 
 

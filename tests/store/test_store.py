@@ -167,6 +167,18 @@ async def test_settle_writes_only_columns_that_differ(database: Database) -> Non
     assert found == task.changed(progress=40, last_error="of another writer")
 
 
+async def test_settle_that_the_schema_refuses_changes_no_task(database: Database) -> None:
+    first, second = a_task(), a_task()
+    await keep(database, first, second)
+    wrong = second.changed(progress=101)
+    with pytest.raises(IntegrityError):
+        async with database.writing() as connection:
+            await queue.settle_tasks(connection, [(first, first.changed(progress=40)), (second, wrong)])
+    async with database.reading() as connection:
+        assert await task_store.find(connection, first.id) == first
+        assert await task_store.find(connection, second.id) == second
+
+
 # ── what the schema refuses ────────────────────────────────────────────────────────────────────────────────────────
 
 REFUSED = [

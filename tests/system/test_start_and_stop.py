@@ -62,7 +62,7 @@ def signalled(served: Served, number: signal.Signals = signal.SIGTERM) -> None:
     ("storage", "code"),
     [
         pytest.param("file://{folder}/in-the-way/objects", exits.UNAVAILABLE, id="folder away"),
-        pytest.param("s3://", exits.SETTINGS, id="mistake"),
+        pytest.param("s3://", exits.SETTINGS, id="mistake", marks=pytest.mark.long),
     ],
 )
 async def test_start_without_storage_ends_with_a_code_that_tells_whether_to_try_again(
@@ -96,7 +96,11 @@ async def test_submit_that_outlives_the_shutdown_timeout_becomes_unconfirmed(dat
     assert upstream.connections == 1
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)],
+    ids=["SIGTERM", "SIGINT"],
+)
 async def test_second_signal_ends_the_process_at_once(sqlite_url: str, tmp_path: Path, number: signal.Signals) -> None:
     async with silent_upstream() as (upstream, came):
         served = dovecote(tmp_path, sqlite_url, upstream.url)

@@ -1,7 +1,7 @@
 """Where a door's routes stand among all routes: a request finds its own without asking the others, however many there are."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -33,6 +33,7 @@ class PrefixRoute(BaseRoute):
         self._begin = f"{prefix}/"
         self._router = router
         self._by_path = _by_path(router.routes)
+        self._by_method = _by_method(router.routes)
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Return whether a request is for a path below the prefix."""
@@ -43,13 +44,23 @@ class PrefixRoute(BaseRoute):
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request."""
         route = self._by_path.get((scope["method"], scope["path"]))
+        if route is not None:
+            found: Mapping[str, Any] = {"endpoint": route.endpoint, "path_params": {}}
+        else:
+            route, found = self._with_parameters(scope)
         if route is None:
             await self._router(scope, receive, send)
             return
-        scope["route"] = route
-        scope["endpoint"] = route.endpoint
-        scope["path_params"] = {}
+        scope.update(found, route=route)
         await route.handle(scope, receive, send)
+
+    def _with_parameters(self, scope: Scope) -> tuple[Route | None, Mapping[str, Any]]:
+        """Return the first route of a request, with what it adds to the scope: the one that the router would choose."""
+        for route in self._by_method.get(scope["method"], ()):
+            match, found = route.matches(scope)
+            if match is Match.FULL:
+                return route, found
+        return None, {}
 
 
 def _by_path(routes: Iterable[BaseRoute]) -> Mapping[tuple[str, str], Route]:
@@ -64,6 +75,17 @@ def _by_path(routes: Iterable[BaseRoute]) -> Mapping[tuple[str, str], Route]:
         elif not any(each.path_regex.match(route.path) for each in before):
             for method in route.methods or ():
                 found.setdefault((method, route.path), route)
+    return found
+
+
+def _by_method(routes: Iterable[BaseRoute]) -> Mapping[str, Sequence[Route]]:
+    """Return the routes of each method, in their order, up to the first that takes any method."""
+    found: dict[str, list[Route]] = {}
+    for route in routes:
+        if not isinstance(route, Route) or route.methods is None:
+            break
+        for method in route.methods:
+            found.setdefault(method, []).append(route)
     return found
 
 

@@ -7,7 +7,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Match, Route, Router
 from starlette.types import Scope
 
-from service.web.facades.prefix import PrefixRoute, RootRoute
+from service.web.facades.prefix import AnyMethod, PrefixRoute, RootRoute
 
 
 def route(path: str, name: str, method: str = "GET") -> Route:
@@ -77,6 +77,15 @@ async def test_routes_at_the_root_are_those_of_the_plain_order() -> None:
 async def test_routes_below_a_prefix_are_those_of_the_plain_order(first: int) -> None:
     turned = [*DOOR[first:], *DOOR[:first]]
     below = [Route(f"/door{each.path}", each.endpoint, methods=list(each.methods or ())) for each in turned]
+    plain = Router([*below], redirect_slashes=False)
+    assert await answers(PrefixRoute("/door", plain), below="/door") == await answers(*below, below="/door")
+
+
+@pytest.mark.parametrize("place", [0, 3, 8])
+async def test_route_of_any_method_keeps_its_place_below_a_prefix(place: int) -> None:
+    below: list[Route] = [Route(f"/door{each.path}", each.endpoint, methods=list(each.methods or ())) for each in DOOR]
+    any_method = AnyMethod(lambda request: PlainTextResponse(f"any method {dict(request.path_params)}"))
+    below.insert(place, Route("/door/{app}/videos/{rest:path}", any_method))
     plain = Router([*below], redirect_slashes=False)
     assert await answers(PrefixRoute("/door", plain), below="/door") == await answers(*below, below="/door")
 

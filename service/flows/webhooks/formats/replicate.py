@@ -34,9 +34,10 @@ def prediction_document(task: Task, base: str) -> dict[str, Any]:
     model, version = _model_of(task)
     given = {name: value for name, value in task.input.items() if name not in _NO_INPUT}
     inner = task.input.get("input")
-    url = f"{base}/v1/predictions/{short(task.id)}"
+    named = short(task.id)
+    url = f"{base}/v1/predictions/{named}"
     document = {
-        "id": short(task.id),
+        "id": named,
         "model": model,
         "version": version,
         "input": {**given, **(inner if isinstance(inner, dict) else {})},

@@ -79,7 +79,8 @@ async def submit(request: DoorRequest) -> Response:
     """Accept a request."""
     app: str = request.http.path_params["app"]
     said = await request.fields()
-    webhook = next(iter(request.http.query_params.getlist("fal_webhook")), None)
+    query = request.http.query_params.getlist("fal_webhook") if request.http.scope["query_string"] else ()
+    webhook = next(iter(query), None)
     accepted = await request.accept(request_of(app, said, webhook), said)
     task = accepted.task
     owner = "/".join(app.split("/")[: 3 if app.startswith(("workflows/", "comfy/")) else 2])
