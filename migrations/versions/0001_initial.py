@@ -2,7 +2,8 @@
 
 Old code must run on the new schema: add, use, then remove. A column is dropped one release after the last code that
 read it; a NOT NULL column arrives with a server default; an index on a big table is built CONCURRENTLY, in a migration
-of its own.
+of its own. On SQLite a batch that drops or checks something replaces its table, and with it go the rows of other tables
+that refer to it: for a table with such rows it is no way.
 """
 
 import sqlalchemy as sa

@@ -12,12 +12,12 @@ depends_on = None
 def upgrade() -> None:
     """Add the columns. An older process leaves them empty: its steps are missing in the trace."""
     for table in ("tasks", "webhook_messages"):
-        with op.batch_alter_table(table, schema=None) as batch_op:
-            batch_op.add_column(sa.Column("traceparent", sa.Text(), nullable=True))
+        op.add_column(table, sa.Column("traceparent", sa.Text(), nullable=True))
 
 
 def downgrade() -> None:
     """Remove the columns."""
     for table in ("webhook_messages", "tasks"):
-        with op.batch_alter_table(table, schema=None) as batch_op:
-            batch_op.drop_column("traceparent")
+        op.drop_column(
+            table, "traceparent"
+        )  # not in a batch, which would replace the table and remove what refers to it

@@ -137,11 +137,8 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Remove them."""
-    with op.batch_alter_table("tasks", schema=None) as batch_op:
-        batch_op.drop_column("settlements")
-        batch_op.drop_column("usage")
-        batch_op.drop_column("cost_unit")
-
+    for name in ("settlements", "usage", "cost_unit"):
+        op.drop_column("tasks", name)  # not in a batch: what refers to a task goes with the table that a batch replaces
     with op.batch_alter_table("reservations", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_reservations_task_id"))
         batch_op.drop_index(

@@ -42,7 +42,7 @@ async def _fetched(fetch: Fetch, url: str) -> Fetched:
         _, head, _ = await fetch("HEAD", url, {})
         range_status, _, part = await fetch("GET", url, {"Range": "bytes=0-9"})
         status, headers, body = await fetch("GET", url, {})
-    except httpx.HTTPError:
+    except (httpx.HTTPError, httpx.InvalidURL):
         return Fetched(url, 0, "", 0, "", -1, 0)
     whole = range_status != httpx.codes.PARTIAL_CONTENT or part == body[:10]
     digest = hashlib.sha256(body).hexdigest()

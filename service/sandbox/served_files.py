@@ -71,7 +71,7 @@ class _File(Response):
         asked = _RANGE.fullmatch(request.headers.get("range", ""))
         same = request.headers.get("if-range", etag) == etag
         self._start, self._end = 0, size
-        if asked is not None and same and int(asked[1]) < size:
+        if asked is not None and same and int(asked[1]) < size and int(asked[1]) <= int(asked[2] or size):
             self._start = int(asked[1])
             self._end = min(int(asked[2] or size - 1) + 1, size)
             self.status_code = 206

@@ -40,6 +40,12 @@ async def test_range_of_a_file_is_served(asked: str, start: int, end: int) -> No
     assert (other.status_code, len(other.content)) == (200, 700_000)
 
 
+async def test_range_that_ends_before_it_begins_is_ignored() -> None:
+    async with served() as (client, path):
+        assert (await client.get(path, headers={"Range": "bytes=5-2"})).status_code == 200
+        assert (await client.get(path, headers={"Range": "bytes=5-5"})).status_code == 206
+
+
 async def test_filegone_deletes_the_file() -> None:
     async with served(filegone=0.0) as (client, path):
         assert (await client.get(path)).status_code == 404

@@ -97,6 +97,11 @@ async def test_served_sandbox_sends_callbacks() -> None:
     assert (job.state, job.callback_statuses) == ("succeeded", (204, 204))
 
 
+async def test_order_of_a_file_whose_address_is_none_is_refused() -> None:
+    async with running(Sandbox()) as url:
+        assert (await generate(url, "[fetch] http://[::1/dove.png")).status_code == 400
+
+
 async def test_early_callbacks_have_been_answered_before_the_submit_is() -> None:
     sandbox, receiver = Sandbox(seconds=0), Receiver(answers=[202])
     async with running(receiver) as there, running(sandbox) as url:

@@ -21,7 +21,7 @@ from service.store.migrate import SCRIPTS, ForeignDatabase, NewerSchema, migrate
 from service.store.tables import metadata
 from tests.support.values import opened as database_at
 from tests.support.waiting import LIMIT
-from tests.support.world import settings_for
+from tests.support.world import JOB_SECONDS, World, settings_for
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -99,6 +99,24 @@ async def test_downgrade_removes_all_and_upgrade_recreates_the_same(empty: Datab
     assert await schema_of(empty) == first
 
 
+async def test_migrations_in_both_directions_keep_the_rows_of_other_tables(world: World) -> None:
+    await world.submit("a dove", labels={"user": "42"})
+    await world.until(JOB_SECONDS * 4)
+    names = ("tasks", "task_labels", "submissions", "events", "callbacks", "webhook_messages", "webhook_attempts")
+
+    async def counts() -> dict[str, int]:
+        async with world.context.database.reading() as connection:
+            return {name: await connection.scalar(text(f"SELECT count(*) FROM {name}")) or 0 for name in names}  # noqa: S608
+
+    before = await counts()
+    assert all(before.values()), before
+    async with world.context.database.writing() as connection:
+        await connection.run_sync(_downgrade, "0001")
+    assert await counts() == before
+    await migrate(world.context.database)
+    assert await counts() == before
+
+
 def test_revisions_are_those_of_alembic_in_its_order() -> None:
     walked = ScriptDirectory.from_config(_config()).walk_revisions()
     assert revisions() == tuple(script.revision for script in walked)[::-1]
@@ -121,10 +139,10 @@ def _config() -> Config:
     return config
 
 
-def _downgrade(connection: Connection) -> None:
+def _downgrade(connection: Connection, to: str = "base") -> None:
     config = _config()
     config.attributes["connection"] = connection
-    command.downgrade(config, "base")
+    command.downgrade(config, to)
 
 
 async def test_concurrent_migrations_are_safe(empty: Database, empty_url: str) -> None:
