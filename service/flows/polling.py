@@ -35,7 +35,7 @@ MAX_CONCURRENT = 100
 ASK_WITHIN = LEASE / 2
 """Seconds after their claim within which tasks are polled; later another process may have claimed them."""
 SLOT_WAIT = 2.0
-"""Seconds until a task is polled again whose upstream had no free slot."""
+"""Seconds, at least, until a task is polled again whose upstream had no free slot."""
 
 SINGLY_FOR = 600.0
 """Seconds for which tasks are polled singly after the batch query of their upstream failed."""
@@ -78,7 +78,8 @@ async def run_due(context: Context, pool: TaskPool) -> int:
         elif upstream.polls.try_acquire():
             pool.start(_poll_in_slot(context, upstream, batch, ask_before=claimed_at + ASK_WITHIN))
         else:
-            pool.start(_postpone(context, batch, SLOT_WAIT))
+            wait = upstream.postponed.wait(context.monotonic(), least=SLOT_WAIT)
+            pool.start(_postpone(context, batch, wait))
     return len(claimed)
 
 
