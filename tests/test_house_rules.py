@@ -155,6 +155,33 @@ def test_unclear_docstring_is_found(text: str, unclear: bool) -> None:  # noqa: 
     assert bool(unclear_in(text)) is unclear
 
 
+CLOCK_AT_IMPORT = re.compile(
+    r"^(?:\w+(?:: .+)? = |@).*(?:\.now\(|\btime\.time\(|monotonic\(\))|^def .*=.*\.now\(", re.MULTILINE
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("NOW = dt.datetime.now(dt.UTC)", True),
+        ("NOW: Final = time.time()", True),
+        ("def f(at=dt.datetime.now(dt.UTC)): ...", True),
+        ('@pytest.mark.parametrize("at", [time.time()])', True),
+        ("def f():\n    now = dt.datetime.now(dt.UTC)", False),
+        ("NOW = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)", False),
+    ],
+    ids=["constant", "annotated constant", "default", "row", "within a function", "fixed time"],
+)
+def test_clock_that_is_read_at_import_is_found(text: str, *, found: bool) -> None:
+    assert bool(CLOCK_AT_IMPORT.search(text)) is found
+
+
+def test_no_test_reads_the_clock_at_import() -> None:
+    """Minutes pass before the last test of a run on a busy machine, and a signature is too old after five."""
+    files = {path: path.read_text(encoding="utf-8") for path in PROGRAMS if relative(path).startswith("tests/")}
+    assert [relative(path) for path, text in files.items() if CLOCK_AT_IMPORT.search(text)] == []
+
+
 def test_no_file_of_code_is_too_long() -> None:
     lengths = {relative(path): len(path.read_text(encoding="utf-8").splitlines()) for path in PROGRAMS}
     long = {name for name, lines in lengths.items() if lines > MAX_LINES and name.startswith(("service/", "clients/"))}

@@ -21,7 +21,7 @@ _EVENT: Final = click.option(
     "events",
     multiple=True,
     metavar="TYPE",
-    help="An event type that it gets; may be repeated. Without any, all but task.progress.",
+    help="An event type that it gets; may be repeated.",
 )
 _DESCRIPTION: Final = click.option("--description", metavar="TEXT", help="A text of your own.")
 _FORMAT: Final = click.option(
@@ -76,7 +76,10 @@ def create(
     url: str,
     as_json: bool,
 ) -> None:
-    """Register an endpoint, and print it with its signing secret. The secret is not shown again."""
+    """Register an endpoint, and print it with its signing secret. The secret is not shown again.
+
+    Without --event it gets every event but task.progress.
+    """
     with open_client(url) as client:
         made = client.endpoints.create(
             endpoint_url,
@@ -122,7 +125,7 @@ def update(
     url: str,
     as_json: bool,
 ) -> None:
-    """Change an endpoint."""
+    """Change an endpoint. What is not named stays as it is."""
     if events and all_events:
         raise click.UsageError("give either --event or --all-events")
     changes: dict[str, Any] = {

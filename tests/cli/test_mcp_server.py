@@ -6,26 +6,23 @@ import dataclasses
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import httpx2
 import pytest
 from click.testing import CliRunner
-from mcp import StdioServerParameters
-from mcp.client import Client
-from mcp.client.stdio import stdio_client
-from mcp.client.streamable_http import streamable_http_client
 
 from service.cli import exits, main
 from service.cli.mcp_server import _is_loopback, _is_private, _security
-from service.cli.mcp_server.server import State as ListedState
-from service.cli.mcp_server.server import build
 from service.cli.processes import clean_environment
 from service.domain.task import State
 from service.sandbox import running
 from tests.support.clients import add_key
 from tests.support.serving import served
 from tests.support.world import JOB_SECONDS, World
+
+if TYPE_CHECKING:
+    from mcp.client import Client  # slow to import: only the tests do
 
 DOVE = {"family": "runway", "operation": "text_to_video", "input": {"prompt": "a dove"}}
 
@@ -43,7 +40,11 @@ async def url(world: World) -> AsyncIterator[str]:
 
 
 @contextlib.asynccontextmanager
-async def over_stdio(url: str, *arguments: str) -> AsyncIterator[Client]:
+async def over_stdio(url: str, *arguments: str) -> "AsyncIterator[Client]":
+    from mcp import StdioServerParameters
+    from mcp.client import Client
+    from mcp.client.stdio import stdio_client
+
     parameters = StdioServerParameters(
         command=sys.executable,
         args=["-m", "service.cli", "mcp", *arguments],
@@ -55,7 +56,12 @@ async def over_stdio(url: str, *arguments: str) -> AsyncIterator[Client]:
 
 
 @contextlib.asynccontextmanager
-async def over_http(url: str, *, shared_key: bool = True, **headers: str) -> AsyncIterator[Client]:
+async def over_http(url: str, *, shared_key: bool = True, **headers: str) -> "AsyncIterator[Client]":
+    from mcp.client import Client
+    from mcp.client.streamable_http import streamable_http_client
+
+    from service.cli.mcp_server.server import build
+
     app = build(url, shared_key=shared_key).streamable_http_app(stateless_http=True)
     async with (
         app.router.lifespan_context(app),
@@ -66,14 +72,14 @@ async def over_http(url: str, *, shared_key: bool = True, **headers: str) -> Asy
         yield client
 
 
-async def result_of(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
+async def result_of(client: "Client", tool: str, **arguments: Any) -> dict[str, Any]:
     answer = await client.call_tool(tool, arguments)
     assert not answer.is_error, answer.content
     assert isinstance(answer.structured_content, dict)
     return answer.structured_content
 
 
-async def error_of(client: Client, tool: str, **arguments: Any) -> str:
+async def error_of(client: "Client", tool: str, **arguments: Any) -> str:
     answer = await client.call_tool(tool, arguments)
     assert answer.is_error
     return str(answer.content[0].text)  # type: ignore[union-attr]
@@ -210,6 +216,8 @@ async def test_agent_reaches_no_task_of_another_client(world: World, url: str) -
     ],
 )
 async def test_page_in_a_browser_cannot_reach_the_tools(headers: dict[str, str], status: int) -> None:
+    from service.cli.mcp_server.server import build
+
     security = _security("127.0.0.1", 8090, ("mcp.example.com",))
     app = build("http://127.0.0.1:9", shared_key=True).streamable_http_app(
         stateless_http=True, json_response=True, transport_security=security
@@ -242,6 +250,8 @@ def test_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_state_can_be_listed() -> None:
+    from service.cli.mcp_server.server import State as ListedState
+
     assert set(get_args(ListedState)) == {str(state) for state in State}
 
 

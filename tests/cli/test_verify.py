@@ -14,10 +14,11 @@ from service.cli.verify import fault_in
 SECRET = "whsec_c2VjcmV0LW9mLXRoZS10ZXN0cy1zZWNyZXQ="
 OTHER = "whsec_YW5vdGhlci1zZWNyZXQtb2YtdGhlLXRlc3Rz"
 BODY = '{"type":"task.succeeded","data":{}}'
-NOW = dt.datetime.now(dt.UTC).replace(microsecond=0)
 
 
-def headers(body: str = BODY, secret: str = SECRET, at: dt.datetime = NOW) -> dict[str, str]:
+def headers(body: str = BODY, secret: str = SECRET, age: dt.timedelta = dt.timedelta()) -> dict[str, str]:
+    """Return the headers of a message that was signed now, or so long ago."""
+    at = dt.datetime.now(dt.UTC).replace(microsecond=0) - age
     signature = Webhook(secret).sign("msg-1", at, body)
     return {"webhook-id": "msg-1", "webhook-timestamp": str(int(at.timestamp())), "webhook-signature": signature}
 
@@ -69,7 +70,7 @@ def test_removed_line_end_is_named() -> None:
 
 
 def test_old_webhook_is_valid_only_at_any_age() -> None:
-    old = headers(at=NOW - dt.timedelta(hours=2))
+    old = headers(age=dt.timedelta(hours=2))
     assert "old; receivers accept 300 s" in verified(old).stdout
     assert verified(old, "--any-age").exit_code == exits.OK
 
@@ -91,4 +92,4 @@ def test_wrong_usage_is_named(given: dict[str, str | None], secret: str, sentenc
 
 
 def test_body_that_is_not_text_is_refused() -> None:
-    assert "not UTF-8" in str(fault_in(b"\xff", headers(), [SECRET], now=NOW))
+    assert "not UTF-8" in str(fault_in(b"\xff", headers(), [SECRET], now=dt.datetime.now(dt.UTC)))

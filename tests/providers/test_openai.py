@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import openai
 import orjson
 import pytest
 
@@ -511,6 +510,8 @@ def test_response_whose_id_is_another_is_not_cancelled() -> None:
 
 @pytest.mark.parametrize("name", ["signed-real", "signed-second-of-two", "signed-unicode-secret"])
 def test_signature_is_right_where_openais_sdk_says_so(name: str) -> None:
+    import openai  # slow to import
+
     message = json.loads((RECORDINGS / "webhooks" / f"callback.{name}.json").read_text(encoding="utf-8"))
     headers, body = message["headers"], message["raw_body"].encode()
     sdk = openai.OpenAI(api_key="none", webhook_secret=message["secret"])

@@ -23,6 +23,7 @@ def is_long(path: Path) -> bool:
     return path.match("test_*.py") and bool(_LONG.search(path.read_text(encoding="utf-8")))
 
 
+@functools.cache
 def takes_whole_suite(config: pytest.Config, folder: Path) -> bool:
     """Return whether this is one of the processes of a run over all test files."""
     return hasattr(config, "workerinput") and [Path(each).resolve() for each in config.args] == [folder]

@@ -70,7 +70,7 @@ async def _process_all(context: Context, claimed: Sequence[Stored]) -> None:
     if claimed:
         await _refresh_keys(context, claimed)
         try:
-            _tell(context, await context.writers.journeys.run(_process, context, claimed))
+            _report(context, await context.writers.journeys.run(_process, context, claimed))
         except StoreLocked:
             await asyncio.gather(*(_process_alone(context, row) for row in claimed))
         except StoreUnavailable:
@@ -98,7 +98,7 @@ async def _refresh_keys(context: Context, rows: Sequence[Stored]) -> None:
 async def _process_alone(context: Context, row: Stored) -> None:
     """Process one callback alone, so that an unwritable one does not affect others."""
     try:
-        _tell(context, await context.writers.journeys.run(_process, context, [row]))
+        _report(context, await context.writers.journeys.run(_process, context, [row]))
     except StoreLocked as error:
         log.warning("callback waits for its lease callback=%s error=%s", row.id, error)
     except StoreUnavailable:
@@ -157,7 +157,7 @@ async def _process(connection: AsyncConnection, context: Context, rows: Sequence
     )
 
 
-def _tell(context: Context, processed: _Processed) -> None:
+def _report(context: Context, processed: _Processed) -> None:
     """Count, log and trace processed callbacks, and wake everything that waits for what they changed."""
     for row, decision, submission, own in processed.decided:
         upstream = None if submission is None else submission.upstream
