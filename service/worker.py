@@ -72,7 +72,7 @@ class Worker:
         messages = TaskPool(dispatch.MAX_CONCURRENT, when_free=signals["webhooks"].set)
         duplicate_jobs = TaskPool(duplicates.MAX_CONCURRENT, when_free=signals["duplicates"].set)
         erasures = TaskPool(erase.MAX_CONCURRENT, when_free=signals["erasures"].set)
-        results = TaskPool(context.settings.results.concurrency, when_free=signals["results"].set)
+        results = TaskPool(context.settings.results.concurrency + keep.DELETIONS, when_free=signals["results"].set)
         self._pools = (submits, polls, messages, duplicate_jobs, erasures)
         self._results = results
         """Fetching a file is given up at a stop: it is fetched again after the start."""

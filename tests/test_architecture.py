@@ -207,7 +207,7 @@ RULES: dict[str, tuple[Act, str, set[str]]] = {
         },
     ),
     "ends a task": (replaces("decided_by"), "", {"domain/transitions.py"}),
-    "moves a row's due time": (writes("due_at"), "", {"store/queue.py", "store/handed.py"}),
+    "moves a row's due time": (writes("due_at"), "", {"store/queue.py", "store/handed.py", "store/asset_claims.py"}),
     "speaks HTTP": (
         imports("httpx", "aiohttp"),
         "",

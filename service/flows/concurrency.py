@@ -56,9 +56,13 @@ class TaskPool:
         """How many more may start."""
         return max(self._limit - len(self._running), 0)
 
-    def start(self, work: Coroutine[Any, Any, None]) -> None:
+    def count(self, name: str) -> int:
+        """Return how many run that were started with a name."""
+        return sum(task.get_name() == name for task in self._running)
+
+    def start(self, work: Coroutine[Any, Any, None], *, name: str | None = None) -> None:
         """Run a coroutine in the background. A failure is logged; the lease of its row brings the row back."""
-        task = asyncio.create_task(work)
+        task = asyncio.create_task(work, name=name)
         self._running.add(task)
         task.add_done_callback(self._ended)
 

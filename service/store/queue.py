@@ -93,20 +93,6 @@ async def claim_rows(
     return sorted(rows, key=lambda row: row.id)
 
 
-_DUE_ASSETS = (
-    select(assets.c.id)
-    .where(DUE, assets.c.due_at <= bindparam("now"))
-    .order_by(assets.c.expires_at.asc().nulls_last(), assets.c.due_at)
-    .limit(bindparam("most"))
-    .with_for_update(skip_locked=True)
-    .cte("due")
-)
-_CLAIM_ASSETS = (
-    update(assets)
-    .where(assets.c.id.in_(select(_DUE_ASSETS.c.id)))
-    .values(due_at=bindparam("until"), attempts=assets.c.attempts + 1)
-    .returning(*assets.c)
-)
 _RENEW_ASSET = (
     update(assets)
     .where(assets.c.id == bindparam("of_row"), assets.c.attempts == bindparam("of_attempt"), DUE)
@@ -130,11 +116,6 @@ _DELETE_ASSET = (
 async def delete_asset(connection: AsyncConnection, asset_id: UUID, *, now: datetime) -> None:
     """Make a copy due to be deleted."""
     await connection.execute(_DELETE_ASSET, {"of_row": asset_id, "now": now})
-
-
-async def claim_assets(connection: AsyncConnection, *, now: datetime, until: datetime, most: int) -> Sequence[Row[Any]]:
-    """Claim copies of results that are due until a time: those first whose original is deleted first."""
-    return (await connection.execute(_CLAIM_ASSETS, {"now": now, "until": until, "most": most})).all()
 
 
 async def renew_asset(connection: AsyncConnection, asset_id: UUID, attempt: int, *, until: datetime) -> bool:

@@ -126,6 +126,10 @@ _ENDED = _one_of("state", ENDED)
 # Predicates of the partial indexes. A query that is to use such an index repeats its predicate literally: a bound
 # parameter would keep PostgreSQL's planner from it. So claims and counts use these same objects.
 DUE = text("due_at IS NOT NULL")
+EXPIRING = text("state = 'pending' AND expires_at IS NOT NULL")
+"""A result is to be fetched whose original will be deleted."""
+LASTING = text("state = 'pending' AND expires_at IS NULL")
+DELETING = text("state = 'deleting'")
 DUE_SUBMIT = text(_one_of("state", TO_SUBMIT))
 NOT_TO_SUBMIT = text(_none_of("state", TO_SUBMIT))
 DUE_POLL = text(f"{_none_of('state', TO_SUBMIT)} AND due_at IS NOT NULL")
@@ -686,6 +690,10 @@ assets = Table(
     CheckConstraint("(state IN ('pending', 'deleting')) = (due_at IS NOT NULL)", name="open_requires_due_at"),
     CheckConstraint("state <> 'kept' OR (object IS NOT NULL AND sha256 IS NOT NULL AND size IS NOT NULL)", name="kept_requires_object"),
     _partial("ix_assets_due", "due_at", where=DUE),
+    # Each has a queue: a claim reads no row of another one, however many wait.
+    _partial("ix_assets_expiring", "expires_at", "due_at", where=EXPIRING),
+    _partial("ix_assets_lasting", "due_at", where=LASTING),
+    _partial("ix_assets_deleting", "due_at", where=DELETING),
 )  # fmt: skip
 
 webhook_messages = Table(

@@ -218,6 +218,15 @@ def _finished_tasks_are_told(facts: Facts, arrivals: Mapping[UUID, Sequence[Arri
             yield f"task {task_id} was told as succeeded and as failed"
 
 
+def _is_released(last: Seen, seen: Seen) -> bool:
+    """Return whether a message is due again that its process had claimed as it wrote it, and did not send for want of a slot.
+
+    Only the process that wrote it does that, once, and only while no other one has claimed it.
+    """
+    waits = last.state == seen.state == "pending"
+    return seen.table == "message" and waits and (last.number, seen.number) == (1, 0)
+
+
 def nothing_final_changes(facts: Facts) -> Iterator[str]:
     """Yield delivered messages that were sent again, outcomes of providers that changed, and numbers that went back."""
     before: dict[str, Seen] = {}
@@ -228,7 +237,7 @@ def nothing_final_changes(facts: Facts) -> Iterator[str]:
             continue
         if last.final and (seen.state != last.state or (seen.table == "message" and seen.number > last.number)):
             yield f"{seen.table} {seen.id} was {last.state} ({last.number}) for good, and became {seen.state} ({seen.number})"
-        if seen.number < last.number:
+        if seen.number < last.number and not _is_released(last, seen):
             yield f"{seen.table} {seen.id} went back from {last.number} to {seen.number}"
         if last.final and last.job and seen.job != last.job:
             yield f"{seen.table} {seen.id} ended with job {last.job}, and became one of {seen.job}"

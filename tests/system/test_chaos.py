@@ -108,7 +108,14 @@ def test_clean_round_has_no_violation() -> None:
     assert verify.violations(facts(seen(1, "pending", final=False), seen(1))) == []
 
 
+def test_message_without_a_slot_may_be_due_again_unsent() -> None:
+    waits = [seen(number, "pending", final=False) for number in (1, 0, 1)]
+    assert verify.violations(facts(*waits, seen(1))) == []
+
+
 PLANTED = {
+    "attempts went back": (facts(seen(2, "pending", final=False), seen(1, "pending", final=False)), "went back"),
+    "sent message went back": (facts(seen(1), seen(0, "pending", final=False)), "went back"),
     "task lost": (facts(accepted(task=str(uuid4()), key="other")), "was acknowledged and is not there"),
     "key with two tasks": (facts(accepted(task=str(uuid4()))), "several tasks"),
     "callback lost": (facts(callback={"dedupe_key": b"other"}), "acknowledged and is not stored"),

@@ -30,13 +30,17 @@ from service.flows.context import Context, log
 from service.flows.polling import ask_again
 from service.object_errors import ObjectTooLarge, StorageError
 from service.objects import Objects
+from service.store import asset_claims, queue
 from service.store import assets as asset_store
-from service.store import queue
 from service.store import tasks as task_store
 from service.store.assets import Asset, asset_of
 from service.store.database import StoreUnavailable
 
 SWEEP_EVERY: Final = 3600.0
+DELETIONS: Final = 2
+"""How many copies one process deletes at once, beside those that it fetches."""
+_FETCH: Final = "fetch"
+_DELETION: Final = "deletion"
 RENEW_EVERY: Final = LEASE / 3
 _MAX_ERROR: Final = 300
 FOLDER: Final = "results"
@@ -44,16 +48,28 @@ FOLDER: Final = "results"
 
 
 async def run_due(context: Context, pool: TaskPool) -> int:
-    """Claim the copies that are due and start to work on them; return how many were claimed."""
-    free = min(pool.free, context.settings.results.concurrency)
-    if not free or context.objects is None:
+    """Claim the copies that are due and start to work on them; return how many were claimed.
+
+    Deletions have slots of their own: retention makes many due at once, and a new result must not wait behind them.
+    """
+    if context.objects is None:
         return 0
+    reserved = max(DELETIONS - pool.count(_DELETION), 0)
+    keeping = min(pool.free - reserved, context.settings.results.concurrency)
     now = context.now()
     until = now + dt.timedelta(seconds=LEASE)
-    rows = await context.writers.journeys.run(queue.claim_assets, now=now, until=until, most=free)
-    for row in rows:
-        pool.start(_work(context, context.objects, asset_of(row)))
-    return len(rows)
+    claimed = 0
+    for claim, most, name in (
+        (asset_claims.claim_assets, keeping, _FETCH),
+        (asset_claims.claim_deletions, reserved, _DELETION),
+    ):
+        if most <= 0 or not pool.free:
+            continue
+        rows = await context.writers.journeys.run(claim, now=now, until=until, most=min(most, pool.free))
+        for row in rows:
+            pool.start(_work(context, context.objects, asset_of(row)), name=name)
+        claimed += len(rows)
+    return claimed
 
 
 async def sweep(context: Context) -> int:

@@ -7,10 +7,14 @@ from collections.abc import AsyncIterator
 import httpx
 import orjson
 import pytest
+from sqlalchemy import func, select
 
 from service.domain.kept import FETCH_BACKOFF, GONE_FOR
 from service.domain.task import Result, State
+from service.flows.assets import keep
+from service.flows.concurrency import TaskPool
 from service.object_errors import StorageError, StorageFull
+from service.store import asset_claims, tables
 from tests.support.kept_results import Files, assets_of, ended_with, finished, keeping, names, sha256, stored
 from tests.support.world import World
 
@@ -246,7 +250,6 @@ async def test_claim_of_a_dead_process_is_taken_over(world: World) -> None:
 async def test_known_expiry_is_first_in_line(world: World) -> None:
     world.edge.down.add("sandbox.test")
     soon, later = world.clock.now + dt.timedelta(hours=1), world.clock.now + dt.timedelta(days=1)
-    from service.store import queue
     from service.store.assets import Asset, add
 
     ids = [world.context.new_id() for _ in range(3)]
@@ -258,9 +261,36 @@ async def test_known_expiry_is_first_in_line(world: World) -> None:
         await add(connection, made)
         claimed = []
         for _ in ids:
-            [row] = await queue.claim_assets(connection, now=world.clock.now, until=later, most=1)
+            [row] = await asset_claims.claim_assets(connection, now=world.clock.now, until=later, most=1)
             claimed.append(row.id)
     assert claimed == [ids[2], ids[1], ids[0]]
+
+
+async def test_new_result_does_not_wait_behind_deletions(world: World) -> None:
+    """Retention makes many copies due to be deleted at once. Those of results that expired come first by every time."""
+    world.edge.down.add("sandbox.test")
+    now, past = world.clock.now, world.clock.now - dt.timedelta(days=90)
+    deleted, new = [world.context.new_id() for _ in range(40)], [world.context.new_id() for _ in range(20)]
+    rows = [
+        {"id": each, "task_id": each, "state": "deleting", "expires_at": past, "created_at": past, "due_at": past}
+        for each in deleted
+    ]
+    rows += [
+        {"id": each, "task_id": each, "state": "pending", "expires_at": None, "created_at": now, "due_at": now}
+        for each in new
+    ]
+    concurrency = world.context.settings.results.concurrency
+    pool = TaskPool(concurrency + keep.DELETIONS)
+    async with world.context.database.writing() as connection:
+        await connection.execute(tables.assets.insert(), rows)
+    assert await keep.run_due(world.context, pool) == concurrency + keep.DELETIONS
+    async with world.context.database.reading() as connection:
+        claimed = set(await connection.scalars(select(tables.assets.c.id).where(tables.assets.c.due_at > now)))
+    assert len(claimed & set(new)) == concurrency
+    await pool.finish()
+    async with world.context.database.reading() as connection:
+        left = select(func.count()).select_from(tables.assets).where(tables.assets.c.id.in_(deleted))
+        assert await connection.scalar(left) == len(deleted) - keep.DELETIONS
 
 
 async def test_key_goes_to_the_upstream_only(world: World) -> None:

@@ -10,9 +10,9 @@ from sqlalchemy import text
 
 from service.domain.destination_slots import DestinationSlots
 from service.domain.task import State, Task
+from service.store import asset_claims, feed, overview, queue
 from service.store import callbacks as callback_store
 from service.store import endings as ending_store
-from service.store import feed, overview, queue
 from service.store import inbox as inbox_store
 from service.store import tasks as task_store
 from service.store.database import Database
@@ -245,7 +245,11 @@ async def test_every_filter_and_claim_uses_its_index(database: Database) -> None
 MORE_READS: list[tuple[str, Act]] = [
     ("ix_submissions_due", claiming("submissions")),
     ("ix_erasures_due", claiming("erasures")),
-    ("ix_assets_due", lambda connection: queue.claim_assets(connection, now=NOW, until=later(60), most=50)),
+    ("ix_assets_lasting", lambda connection: asset_claims.claim_assets(connection, now=NOW, until=later(60), most=50)),
+    (
+        "ix_assets_deleting",
+        lambda connection: asset_claims.claim_deletions(connection, now=NOW, until=later(60), most=50),
+    ),
     ("ix_events_feed", lambda connection: feed.of_client(connection, "nobody", after=0, most=51)),
     (
         "ix_events_feed_type",
