@@ -111,7 +111,7 @@ async def _process_alone(context: Context, row: Stored) -> None:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Processed:
-    """What one transaction wrote about callbacks. It is told after the commit."""
+    """The callbacks of one transaction and what became of them, to be told after the commit."""
 
     decided: Sequence[tuple[Stored, str | None, Submission | None, Sequence[Applied]]]
     """Each callback with the decision on it, its submission, and what it changed."""
