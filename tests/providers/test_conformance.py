@@ -226,6 +226,12 @@ CONTENT_IS_THE_VERDICT = {
 end. Every other field may have any type. Of a job that runs these dialects report no end either."""
 
 
+ERROR_IS_THE_VERDICT = {
+    name: {"error_code", "error_detail", "error_type"} for name in ("udio/aggregator", "udio/flat", "udio/generate")
+}
+"""The fields by which a dialect without a status word knows that a running job has failed: any text or number there is an error."""
+
+
 @pytest.mark.parametrize("examples", [150, pytest.param(600, marks=pytest.mark.long)])
 def test_wrong_types_end_no_task(examples):
     """One field gets a value of another type. Nothing raises, and a running task does not end."""
@@ -245,6 +251,9 @@ def end_no_task(data):
     told = {STATES[each.get("state")] for each in message.get("readings", [message["reading"]])}
     verdict = CONTENT_IS_THE_VERDICT.get(name, frozenset())
     if told & ENDED and any(verdict & {*path} for path in touched):
+        return
+    errors = ERROR_IS_THE_VERDICT.get(name, frozenset())
+    if state is State.FAILED and any(errors & {*path} for path in touched):
         return
     same = state in told or {state, *told} <= WITHOUT_RESULT
     assert state not in ENDED or same or message["kind"] == "cancel_response"

@@ -78,6 +78,13 @@ def test_lyrics_of_an_instrumental_song_are_a_mistake() -> None:
         pytest.param([FAILED, FAILED], State.FAILED, 0, id="both failed"),
         pytest.param([{**SONG, "song_path": None}], None, 0, id="finished without a recording"),
         pytest.param([{"id": "s", "finished": False, "error_code": 0}], State.RUNNING, 0, id="the code of no error"),
+        pytest.param(
+            [{"id": "s", "finished": False, "error_code": -0.0}], State.RUNNING, 0, id="no error as a fraction"
+        ),
+        pytest.param(
+            [{"id": "s", "finished": False, "error_code": "00"}], State.RUNNING, 0, id="no error in two digits"
+        ),
+        pytest.param([{"id": "s", "finished": False, "error_code": 0.5}], State.FAILED, 0, id="a fraction as a code"),
         pytest.param([{"id": "s", "finished": True, "error_code": "0"}], None, 0, id="finished with no error"),
         pytest.param([], None, 0, id="none"),
         pytest.param([7, None, "x"], None, 0, id="odd rows"),

@@ -1,7 +1,8 @@
 """Reading of Udio's songs. They have no status word: a song is finished, has an error, or is still made."""
 
+import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from service.domain.task import Failure, Result, State
 from service.providers.newapi.failure_texts import failure_from_text
@@ -9,8 +10,8 @@ from service.providers.read import identifier, items, line, link
 
 _ERRORS = ("error_detail", "error_type", "error_code")
 """The fields that say why a song failed, the clearest first."""
-_NO_ERROR = "0"
-"""An ``error_code`` that stands for none."""
+_NO_ERROR: Final = re.compile(r"[+-]?0+(\.0*)?")
+"""An ``error_code`` that stands for none: zero, as a number of any type or as a text."""
 
 Song = Mapping[str, Any]
 
@@ -46,7 +47,7 @@ def results_of(songs: Sequence[Song]) -> tuple[Result, ...]:
 def reason_of(songs: Sequence[Song]) -> Failure | None:
     """Return why songs failed; None where none has an error."""
     stated = [line(song.get(name)) for song in songs for name in _ERRORS]
-    texts = [text for text in stated if text is not None and text != _NO_ERROR]
+    texts = [text for text in stated if text is not None and _NO_ERROR.fullmatch(text) is None]
     if not texts:
         return None
     read = [failure_from_text(text) for text in texts]
