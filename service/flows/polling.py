@@ -65,7 +65,11 @@ async def run_due(context: Context, pool: TaskPool) -> int:
     for task in claimed:
         groups[task.upstream or "", task.dialect or ""].append(task)
     batches = [batch for tasks in groups.values() for batch in _batches(context, tasks)]
-    allowed = await poll_rate.take(context, Counter(batch[0].upstream or "" for batch in batches))
+    try:
+        allowed = await poll_rate.take(context, Counter(batch[0].upstream or "" for batch in batches))
+    except StoreUnavailable:
+        pool.start(_release(context, claimed))
+        raise
     for batch in batches:
         upstream = context.upstreams.get(batch[0].upstream or "")
         if upstream is None:
