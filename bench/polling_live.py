@@ -47,13 +47,14 @@ class _Sender:
 
     chance: random.Random
     client: httpx.AsyncClient
+    share_lost: float
     lost: set[str] = dataclasses.field(default_factory=set)
     seen: set[str] = dataclasses.field(default_factory=set)
 
     async def __call__(self, url: str, body: bytes) -> int:
         if url not in self.seen:
             self.seen.add(url)
-            if self.chance.random() < LOST:
+            if self.chance.random() < self.share_lost:
                 self.lost.add(url)
         if url in self.lost:
             return 0
@@ -69,7 +70,7 @@ async def run(*, median: float, spread: float, callbacks: bool, tasks: int, seed
     """
     chance = random.Random(seed)
     async with httpx.AsyncClient(timeout=30.0, trust_env=False) as client:
-        sender = _Sender(random.Random(seed), client)
+        sender = _Sender(random.Random(seed), client, LOST if callbacks else 1.0)
         sandbox = Sandbox(seconds=median, key=SANDBOX_KEY, send=sender)
         counted = _Counted(sandbox.app)
         sandbox.app = counted  # type: ignore[assignment]

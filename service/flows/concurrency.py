@@ -34,6 +34,24 @@ class Slots:
         self.free += 1
 
 
+@dataclasses.dataclass(slots=True)
+class Spacing:
+    """Spreads callers that found no slot, so that only so many come back in a second, however many there are."""
+
+    per_second: float
+    longest: float
+    """Seconds that a caller waits at most."""
+    _last: float = -math.inf
+
+    def wait(self, now: float, *, least: float) -> float:
+        """Return for how many seconds the next caller waits.
+
+        :param now: the time of a monotonic clock
+        """
+        self._last = min(max(self._last + 1 / self.per_second, now + least), now + self.longest)
+        return self._last - now
+
+
 SETTLE_TIMEOUT = 10.0
 """Seconds that cancelled work gets to write its result."""
 

@@ -26,7 +26,7 @@ from service.domain.money.quotes import PriceBook
 from service.domain.statistics import Statistics
 from service.domain.task import Task, Update, WaitingFor
 from service.domain.validation import Mistake
-from service.flows.concurrency import Shared, Slots, Throttle
+from service.flows.concurrency import Shared, Slots, Spacing, Throttle
 from service.flows.memory import LargeWork
 from service.flows.metrics.process import Metrics
 from service.flows.metrics.tracing import Traces
@@ -111,6 +111,8 @@ class Upstream:
     """Bounds the submits in flight."""
     polls: Slots
     """Bounds the polls in flight or waiting, so that an upstream that hangs does not delay polls of others."""
+    postponed: Spacing = dataclasses.field(default_factory=lambda: Spacing(per_second=100, longest=60.0))
+    """Spreads the polls that find no slot: each costs a claim and a write."""
     questions: asyncio.Semaphore
     """Bounds the other requests in flight, so that slow submits delay none of them."""
     client_polls: dict[str, dt.datetime] = dataclasses.field(default_factory=dict)

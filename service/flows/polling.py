@@ -35,7 +35,7 @@ MAX_CONCURRENT = 100
 ASK_WITHIN = LEASE / 2
 """Seconds after their claim within which tasks are polled; later another process may have claimed them."""
 SLOT_WAIT = 2.0
-"""Seconds until a task is polled again whose upstream had no free slot."""
+"""Seconds, at least, until a task is polled again whose upstream had no free slot."""
 
 SINGLY_FOR = 600.0
 """Seconds for which tasks are polled singly after the batch query of their upstream failed."""
@@ -65,7 +65,11 @@ async def run_due(context: Context, pool: TaskPool) -> int:
     for task in claimed:
         groups[task.upstream or "", task.dialect or ""].append(task)
     batches = [batch for tasks in groups.values() for batch in _batches(context, tasks)]
-    allowed = await poll_rate.take(context, Counter(batch[0].upstream or "" for batch in batches))
+    try:
+        allowed = await poll_rate.take(context, Counter(batch[0].upstream or "" for batch in batches))
+    except StoreUnavailable:
+        pool.start(_release(context, claimed))
+        raise
     for batch in batches:
         upstream = context.upstreams.get(batch[0].upstream or "")
         if upstream is None:
@@ -78,7 +82,8 @@ async def run_due(context: Context, pool: TaskPool) -> int:
         elif upstream.polls.try_acquire():
             pool.start(_poll_in_slot(context, upstream, batch, ask_before=claimed_at + ASK_WITHIN))
         else:
-            pool.start(_postpone(context, batch, SLOT_WAIT))
+            wait = upstream.postponed.wait(context.monotonic(), least=SLOT_WAIT)
+            pool.start(_postpone(context, batch, wait))
     return len(claimed)
 
 

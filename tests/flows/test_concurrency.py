@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from service.flows.concurrency import Shared
+from service.flows.concurrency import Shared, Spacing
 
 
 class Questions:
@@ -70,3 +70,17 @@ async def test_question_under_way_is_not_forgotten() -> None:
     await asyncio.sleep(0)
     questions.go_on.set()
     assert await asyncio.gather(*callers) == [1, 2, 3, 1]
+
+
+def test_callers_without_a_slot_come_back_one_after_another() -> None:
+    spacing = Spacing(per_second=10, longest=60.0)
+    waits = [spacing.wait(100.0, least=2.0) for _ in range(5)]
+    assert waits == pytest.approx([2.0, 2.1, 2.2, 2.3, 2.4])
+    assert spacing.wait(101.0, least=0.5) == pytest.approx(1.5)  # after those that came before
+    assert spacing.wait(500.0, least=2.0) == pytest.approx(2.0)
+
+
+def test_caller_without_a_slot_waits_no_longer_than_the_bound() -> None:
+    spacing = Spacing(per_second=10, longest=5.0)
+    assert [spacing.wait(100.0, least=2.0) for _ in range(100)][-1] == pytest.approx(5.0)
+    assert spacing.wait(103.0, least=2.0) == pytest.approx(2.1)

@@ -9,8 +9,12 @@ import pytest
 
 from service.domain.schedules import LATE_WATCH
 from service.domain.task import Source, State, Task
+from service.flows.concurrency import TaskPool
+from service.flows.polling import run_due
 from service.flows.statistics import typical_seconds, update_statistics
+from service.flows.upstreams import poll_rate
 from service.sandbox import Faults
+from service.store.database import StoreUnavailable
 from tests.support.values import a_task, keep
 from tests.support.world import JOB_SECONDS, World
 
@@ -232,6 +236,28 @@ async def test_retry_after_delays_the_next_poll(database_url: str, stated: str, 
         due = (await world.task(task)).due_at
         assert due is not None
         assert (due - world.clock()).total_seconds() == waited
+
+
+async def test_tasks_are_polled_again_at_once_after_the_database_was_away(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with mute(database_url) as world:
+        task = await world.submit("[seconds=1000] a dove")
+        await world.work()
+        world.clock.forward(MEDIAN)
+        pool = TaskPool(10)
+        with monkeypatch.context() as away:
+            away.setattr(poll_rate, "take", unavailable)
+            with pytest.raises(StoreUnavailable):
+                await run_due(world.context, pool)
+            await pool.finish()
+        assert (await world.task(task)).due_at == world.clock()
+        assert await run_due(world.context, pool) == 1
+        await pool.finish()
+
+
+async def unavailable(*_: object) -> None:
+    raise StoreUnavailable("the database is away")
 
 
 async def test_task_without_external_id_expires_at_its_deadline(database_url: str) -> None:

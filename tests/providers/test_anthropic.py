@@ -243,6 +243,15 @@ def test_results_of_a_batch_are_in_the_order_of_its_requests() -> None:
     assert [(each.item, each.text) for each in update.results] == [("0", "A"), ("1", "B")]
 
 
+def test_text_of_a_batch_may_contain_other_ends_of_lines() -> None:
+    text = "a\u2028b\u2029c"
+    line = json.dumps(
+        {"custom_id": "x-0", "result": {"type": "succeeded", "message": one_message(text)}}, ensure_ascii=False
+    )
+    update = polled(f"{line}\r", result(1, "succeeded", message=one_message("B")), "")
+    assert [each.text for each in update.results] == [text, "B"]
+
+
 def test_request_that_failed_is_listed_beside_the_others() -> None:
     error = {"type": "error", "error": {"type": "overloaded_error", "message": "busy"}}
     update = polled(result(0, "succeeded", message=one_message("A")), result(1, "errored", error=error))

@@ -154,6 +154,14 @@ def test_wait_of_retry_info_is_kept():
     assert caught.value.retry_after == 12.0
 
 
+@pytest.mark.parametrize("wait", ["nans", "infs", "1e400s", "soon", None])
+def test_wait_that_is_no_number_is_none(wait: str | None):
+    error = {"status": "RESOURCE_EXHAUSTED", "message": "quota", "details": [{"retryDelay": wait}]}
+    with pytest.raises(Unavailable) as caught:
+        DIALECTS["veo/gemini"].read_created(reply({"error": error}, 429))
+    assert caught.value.retry_after is None
+
+
 def test_event_of_another_type_ends_nothing():
     event = {"type": "video.deleted", "data": {"id": "operations/a", "output_file_uri": "https://e.test/f"}}
     [update] = DIALECTS["veo/gemini"].read_callback(Callback({}, json.dumps(event).encode()))

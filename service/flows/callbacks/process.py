@@ -70,7 +70,7 @@ async def _process_all(context: Context, claimed: Sequence[Stored]) -> None:
     if claimed:
         await _refresh_keys(context, claimed)
         try:
-            announce(context, await context.writers.journeys.run(_process, context, claimed))
+            _report(context, await context.writers.journeys.run(_process, context, claimed))
         except StoreLocked:
             await asyncio.gather(*(_process_alone(context, row) for row in claimed))
         except StoreUnavailable:
@@ -98,7 +98,7 @@ async def _refresh_keys(context: Context, rows: Sequence[Stored]) -> None:
 async def _process_alone(context: Context, row: Stored) -> None:
     """Process one callback alone, so that an unwritable one does not affect others."""
     try:
-        announce(context, await context.writers.journeys.run(_process, context, [row]))
+        _report(context, await context.writers.journeys.run(_process, context, [row]))
     except StoreLocked as error:
         log.warning("callback waits for its lease callback=%s error=%s", row.id, error)
     except StoreUnavailable:
@@ -109,7 +109,19 @@ async def _process_alone(context: Context, row: Stored) -> None:
         await context.writers.journeys.run(queue.settle_callbacks, [_settlement(context, row, failed, (), None)])
 
 
-async def _process(connection: AsyncConnection, context: Context, rows: Sequence[Stored]) -> list[Applied]:
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Processed:
+    """The callbacks of one transaction and what became of them, to be told after the commit."""
+
+    decided: Sequence[tuple[Stored, str | None, Submission | None, Sequence[Applied]]]
+    """Each callback with the decision on it, its submission, and what it changed."""
+    hastened: bool
+    """Whether tasks are to be polled at once."""
+    proven: bool
+    """Whether it told of a job that another submission of its task replaced."""
+
+
+async def _process(connection: AsyncConnection, context: Context, rows: Sequence[Stored]) -> _Processed:
     """Read claimed callbacks and apply them, with the decision on each, in one transaction."""
     known = await submissions.by_id(connection, [row.submission_id for row in rows])
     read = [
@@ -119,41 +131,51 @@ async def _process(connection: AsyncConnection, context: Context, rows: Sequence
         for row in rows
     ]
     outcomes = iter(await _apply(connection, context, read))
+    applied = [[next(outcomes) for _ in each.changes] for each in read]
+    settled = [
+        _settlement(context, row, each, own, known.get(row.submission_id))
+        for row, each, own in zip(rows, read, applied, strict=True)
+    ]
+    await queue.settle_callbacks(connection, settled)
+    await _forget(connection, rows, known, [each for own in applied for each in own])
     hastened = [
         known[row.submission_id].task_id
         for row, each in zip(rows, read, strict=True)
         if each.decision == "hastened" or each.incomplete
     ]
-    settled: list[dict[str, Any]] = []
-    applied: list[Applied] = []
-    for row, each in zip(rows, read, strict=True):
-        own = [next(outcomes) for _ in each.changes]
-        applied += own
-        settled.append(_settlement(context, row, each, own, known.get(row.submission_id)))
-        _trace(context, row, settled[-1]["decision"], own)
-    await queue.settle_callbacks(connection, settled)
-    await _forget(connection, rows, known, applied)
-    for row, kept in zip(rows, settled, strict=True):
-        submission = known.get(row.submission_id)
-        upstream = UNKNOWN if submission is None else submission.upstream
-        context.metrics.callbacks.labels(upstream, kept["decision"] or "retried").inc()
+    # A cancel that waited for the job's id is carried out by the poll.
+    hastened += [each.task.id for own in applied for each in own if each.task and is_cancel_pending(each.task)]
+    await queue.hasten(connection, hastened, now=context.now())
+    proven = [change.submission for each in read for change in each.changes]
+    return _Processed(
+        [
+            (row, each["decision"], known.get(row.submission_id), own)
+            for row, each, own in zip(rows, settled, applied, strict=True)
+        ],
+        hastened=bool(hastened),
+        proven=any(each is not None and each.superseded_at is not None for each in proven),
+    )
+
+
+def _report(context: Context, processed: _Processed) -> None:
+    """Count, log and trace processed callbacks, and wake everything that waits for what they changed."""
+    for row, decision, submission, own in processed.decided:
+        upstream = None if submission is None else submission.upstream
+        context.metrics.callbacks.labels(upstream or UNKNOWN, decision or "retried").inc()
         log.info(
             "callback processed callback=%s task=%s upstream=%s decision=%s attempt=%d",
             row.id,
             None if submission is None else submission.task_id,
-            None if submission is None else submission.upstream,
-            kept["decision"],
+            upstream,
+            decision,
             row.attempts,
         )
-    # A cancel that waited for the job's id is carried out by the poll.
-    hastened += [each.task.id for each in applied if each.task is not None and is_cancel_pending(each.task)]
-    await queue.hasten(connection, hastened, now=context.now())
-    if hastened:
+        _trace(context, row, decision, own)
+    announce(context, [each for _, _, _, own in processed.decided for each in own])
+    if processed.hastened:
         context.signals.wake("poll")
-    proven = [change.submission for each in read for change in each.changes]
-    if any(each is not None and each.superseded_at is not None for each in proven):
+    if processed.proven:
         context.signals.wake("duplicates")
-    return applied
 
 
 async def _apply(connection: AsyncConnection, context: Context, read: Sequence["_Read"]) -> list[Applied]:

@@ -39,6 +39,8 @@ def as_adopted(context: Context, task: Task, request: Mapping[str, Any], mistake
     external_id = request["external_id"]
     if isinstance(external_id, str) and (external_id != external_id.strip() or not external_id.isprintable()):
         mistakes.append(Mistake("external_id", "must be the provider's id exactly, without spaces around it"))
+    elif external_id in {".", ".."}:  # in a path it would lead to another route of the provider
+        mistakes.append(Mistake("external_id", "is no id of a job"))
     found = _speaker(context, task, request, mistakes)
     if mistakes or found is None:
         return task

@@ -182,7 +182,7 @@ def _progress(counts: Mapping[str, Any]) -> int | None:
 def _results_in(reply: Reply) -> list[Mapping[str, Any]]:
     """Return the lines of the results; none where the answer is another document, or cut off."""
     found: list[Mapping[str, Any]] = []
-    for text in reply.text.splitlines():
+    for text in reply.text.split("\n"):  # a text may contain what Unicode calls the end of a line
         try:
             document = orjson.loads(text) if text.strip() else None
         except orjson.JSONDecodeError:

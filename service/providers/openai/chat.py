@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from service.domain.errors import Uncertain
@@ -20,8 +20,14 @@ from service.providers.wire import Call, Exchange, Reply
 
 _CUT_OFF = "length"
 _FILTERED = "content_filter"
-_IMAGE = re.compile(r"!\[[^\]]*\]\(\s*<?((?:https?:|data:image/)[^\s)>]+)>?[^)]*\)", re.IGNORECASE)
-_LINK = re.compile(r"https?://[^\s()<>\[\]\"']+\.(?:png|jpe?g|webp|gif|avif)(?:\?[^\s()<>\[\]\"']*)?", re.IGNORECASE)
+_IMAGE = re.compile(
+    r"!\[[^\]]{0,1000}+\]\(\s{0,20}+<?(https?:[^\s()>]++(?:(?<!\])\([^\s()>]*+)*+|data:image/[^\s()>]++)(?=[\s)>])>?[^)]{0,1000}+\)",
+    re.IGNORECASE,
+)
+"""An image in Markdown. Each part has a bound, or ends before the next image: an answer may be hostile, and has megabytes."""
+_LINK = re.compile(r"https?://[^\s()<>\[\]\"']++", re.IGNORECASE)
+_PICTURE = re.compile(r".+\.(?:png|jpe?g|webp|gif|avif)(?:\?.*)?", re.IGNORECASE)
+"""The part of a link that is a picture's address."""
 _POLICY = ("违反", "内容政策", "content policy", "moderation")
 _SHOWN = 4000
 
@@ -194,8 +200,14 @@ def pictures_in(text: str, choices: Sequence[Mapping[str, Any]] = ()) -> list[st
         for part in content
     ]
     inline = [url for part in parts if (url := link(part.get("image_url"), relative=False)) is not None]
-    found = [each[1] for each in _IMAGE.finditer(text)] or inline or [each[0] for each in _LINK.finditer(text)]
+    found = [each[1] for each in _IMAGE.finditer(text)] or inline or list(_links_in(text))
     return [url for url in dict.fromkeys(map(storable, found)) if is_output(url)]
+
+
+def _links_in(text: str) -> Iterator[str]:
+    for each in _LINK.finditer(text):
+        if (found := _PICTURE.match(each[0])) is not None:
+            yield found[0]
 
 
 def joined(reply: Reply) -> dict[str, Any]:

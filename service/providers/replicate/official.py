@@ -2,8 +2,9 @@
 
 import datetime as dt
 import re
+from collections.abc import Mapping
 from typing import Any
-from urllib.parse import parse_qs, quote, urlencode, urlsplit
+from urllib.parse import parse_qs, quote, urlencode
 
 from service.domain.errors import Unreadable, UpstreamError
 from service.domain.task import Result, State, Task, Update
@@ -108,10 +109,10 @@ class Official(Dialect):
             if not reply.ok or not isinstance(document.get("results"), list):
                 raise refusal_of(reply, creating=False)
             found += [job for each in items(document["results"]) if (job := _listed(each)) is not None]
-            cursor = parse_qs(urlsplit(word(document.get("next")) or "").query).get("cursor")
-            if not cursor:
+            cursor = _cursor(document)
+            if cursor is None:
                 return found
-            path = f"{_RUN}?{urlencode({'cursor': cursor[0]})}"
+            path = f"{_RUN}?{urlencode({'cursor': cursor})}"
         raise UpstreamError("unreadable", f"the list goes on after {_MAX_PAGES} pages")
 
     def list_models(self) -> ModelsExchange:
@@ -131,8 +132,14 @@ def _model_name(row: Any) -> str | None:
 
 def _next_models(page: Any) -> str | None:
     """Return the path of the next page. Only the cursor of the URL that the answer names is used."""
-    cursor = parse_qs(urlsplit(word(fields(page).get("next")) or "").query).get("cursor")
-    return f"/v1/models?{urlencode({'cursor': cursor[0]})}" if cursor else None
+    cursor = _cursor(fields(page))
+    return None if cursor is None else f"/v1/models?{urlencode({'cursor': cursor})}"
+
+
+def _cursor(page: Mapping[str, Any]) -> str | None:
+    """Return the cursor of the URL of the next page; None where there is none."""
+    _, _, query = (word(page.get("next")) or "").partition("?")
+    return next(iter(parse_qs(query.partition("#")[0]).get("cursor", ())), None)
 
 
 def _target(task: Task) -> tuple[str, dict[str, Any]]:

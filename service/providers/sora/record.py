@@ -29,7 +29,8 @@ _MODEL_STATUSES = frozenset({400, 404, 410})
 _PARTS = frozenset({"video_generation_completed", "video_upsampling_completed"})
 """Words of a part of the work. With a video they end it; without one it goes on."""
 _TASK = re.compile(r"ID[:：]\s*\**`([^`\s]+)`", re.IGNORECASE)
-_MARKDOWN = re.compile(r"(!?)\[[^\]]*\]\(\s*(https?://[^\s)]+)\s*\)")
+_MARKDOWN = re.compile(r"(!?)\[[^\]]{0,1000}+\]\(\s{0,20}+(https?://[^\s()]++(?:(?<!\])\([^\s()]*+)*+)\s{0,20}+\)")
+"""A link, whose parts have bounds: an answer may be hostile."""
 _FAILED = ("生成失败", "失败原因", "generation failed")
 _RUNNING = ("生成中", "进度", "开始生成", "generating", "progress")
 _POLICY = (

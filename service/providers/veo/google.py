@@ -8,7 +8,7 @@ from service.domain.errors import AccountProblem, NotFound, Refused, Unavailable
 from service.domain.task import Failure, Result, State, Update
 from service.providers.newapi import errors as newapi_errors
 from service.providers.newapi.failure_texts import RETRYABLE, failure_from_text
-from service.providers.read import fields, identifier, items, line, link, word
+from service.providers.read import fields, identifier, items, line, link, number, word
 from service.providers.wire import Reply
 
 _RPC = {
@@ -150,9 +150,7 @@ _BROKEN = frozenset({"provider_error", "provider_timeout", "overloaded"})
 def _wait(details: list[Mapping[str, Any]]) -> float | None:
     """Return the seconds of RetryInfo: ``12s``."""
     for each in details:
-        stated = (word(each.get("retryDelay")) or "").removesuffix("s")
-        try:
-            return max(float(stated), 0.0)
-        except ValueError:
-            continue
+        seconds = number((word(each.get("retryDelay")) or "").removesuffix("s"))
+        if seconds is not None:
+            return max(seconds, 0.0)
     return None

@@ -26,7 +26,11 @@ STATES = {
 _MAY_BE_DONE = frozenset({"video_generation_completed", "video_upsampling_completed"})
 """Words that end a job where its video is there, and more is not wanted."""
 _TASK_ID = re.compile(r"(?:任务\s*ID|task\s*id|\bid)\W{0,6}?`([^`\s]{4,200})`", re.IGNORECASE)
-_LINK = re.compile(r"\[([^\]]*)\]\(\s*<?(https?://[^\s)>]+)>?\s*\)|(https?://[^\s()<>\[\]\"'`]+)", re.IGNORECASE)
+_LINK = re.compile(
+    r"\[([^\]]{0,1000}+)\]\(\s{0,20}+<?(https?://[^\s()>]++(?:(?<!\])\([^\s()>]*+)*+)>?\s{0,20}+\)|(https?://[^\s()<>\[\]\"'`]++)",
+    re.IGNORECASE,
+)
+"""A link, whose parts have bounds: an answer may be hostile."""
 _NO_RESULT = re.compile(r"^https?://[^/]+/(?:web|source)/", re.IGNORECASE)
 _DOWNLOAD = re.compile(r"download|下载", re.IGNORECASE)
 _FILM = re.compile(r"\.mp4(?:[?#]|$)", re.IGNORECASE)

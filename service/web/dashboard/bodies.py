@@ -16,9 +16,10 @@ MAX_SHOWN: Final = 20_000
 _MAX_TEXT: Final = 2_000
 """Characters of one text in a body that are shown."""
 _PARTS: Final = re.compile(
-    r'(?P<name>"(?:[^"\\]|\\.)*"(?=\s*:))|(?P<text>"(?:[^"\\]|\\.)*")|(?P<value>\b(?:true|false|null|-?\d[\d.eE+-]*)\b)'
+    r'"(?:[^"\\]|\\[\s\S])*+(?:"(?P<name>(?=\s*:))?|\\?\Z)|(?P<value>\b(?:true|false|null|-?\d[\d.eE+-]*)\b)'
 )
-_CLASSES: Final = {"name": "k", "text": "s", "value": "v"}
+"""A name, a text or another value. Each character is looked at once: a body may be hostile, and one without an end is a text."""
+_CLASSES: Final = {"name": "k", "value": "v"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ def _marked(text: str) -> Iterator[Markup]:
     end = 0
     for found in _PARTS.finditer(text):
         yield escape(text[end : found.start()])
-        kind = "r" if "[redacted]" in found[0] else _CLASSES[found.lastgroup or "value"]
+        kind = "r" if "[redacted]" in found[0] else _CLASSES.get(found.lastgroup or "", "s")
         yield Markup('<span class="{}">{}</span>').format(kind, found[0])
         end = found.end()
     yield escape(text[end:])

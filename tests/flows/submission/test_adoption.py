@@ -296,6 +296,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "spaces around the id": ({"external_id": " job "}, ["external_id"]),
     "line break in the id": ({"external_id": "job\nnext"}, ["external_id"]),
     "number as id": ({"external_id": 7}, ["external_id"]),
+    "id that leads to another route": ({"external_id": ".."}, ["external_id"]),
     "id too long": ({"external_id": "j" * 501}, ["external_id"]),
     "dialect that the upstream does not speak": ({"dialect": "runway/official"}, ["dialect"]),
     "dialect without the operation": ({"dialect": "suno/newapi"}, ["dialect"]),

@@ -8,6 +8,7 @@ import pytest
 
 from service.domain.task import Task
 from service.flows import polling
+from service.flows.concurrency import TaskPool
 from service.flows.upstreams.poll_rate import CLIENT_RATE, PolledTooOften
 from tests.support.world import World
 
@@ -85,6 +86,19 @@ async def test_request_finds_no_free_slot_where_polls_hang(limited: World) -> No
     limited.context.upstreams["elkapi"].polls.free = 0
     with pytest.raises(PolledTooOften):
         await polling.poll_now(limited.context, task, client="ada")
+
+
+async def test_tasks_without_a_free_slot_are_due_one_after_another(world: World) -> None:
+    """While an upstream hangs, every task of it is claimed and put off again and again: that may not use the process up."""
+    tasks = [await running(world) for _ in range(4)]
+    world.context.upstreams["elkapi"].polls.free = 0
+    world.clock.forward(400)
+    pool = TaskPool(100)
+    assert await polling.run_due(world.context, pool) == 4
+    await pool.finish()
+    due = [(await world.task(each)).due_at for each in tasks]
+    waits = sorted((at - world.clock.now).total_seconds() for at in due if at is not None)
+    assert waits == pytest.approx([2.0, 2.01, 2.02, 2.03], abs=0.005)
 
 
 async def test_task_of_a_removed_upstream_is_not_asked_about(limited: World) -> None:
