@@ -18,13 +18,15 @@ from typing import Any, get_args
 
 import orjson
 
-from bench import databases, load, seeds
+from bench import databases, doors_in_process, load, seeds
 from bench.report import DATABASES, table
-from bench.requests import Contestant, serving
+from bench.requests import DOORS, Contestant, dovecote_settings, serving
 
 NUMBER = "@@"
 """Where a template has the number of the request."""
 WARM_UP = 0.25
+REQUESTS = 64
+"""Requests of one round within this process."""
 _PROMPT = f"a dove comes home, take {NUMBER}"
 _STAINLESS = {
     "x-stainless-lang": "python",
@@ -200,14 +202,37 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--rounds", type=int, default=5, help="how often everyone takes a turn (default 5)")
     parser.add_argument("--seconds", type=float, default=0.8, help="length of one slice (default 0.8)")
     parser.add_argument("--database", choices=get_args(databases.Kind), action="append", help="only this one")
+    parser.add_argument(
+        "--in-process",
+        action="store_true",
+        help="without sockets and on SQLite, the lowest of each: for a busy machine",
+    )
     given = parser.parse_args(arguments)
     entries = [each for each in ENTRIES if not given.names or each.name in given.names]
     kinds = tuple(kind for kind in databases.KINDS if not given.database or kind in given.database)
     rows = [["door", "native µs", "door µs", "more"]]
+    if given.in_process:
+        print(table(rows + _in_process(entries, given.rounds)))
+        return
     with databases.opened(kinds) as opened:
         for kind in kinds:
             rows += _of_database(kind, opened, entries, given.rounds, given.seconds)
     print(table(rows))
+
+
+def _in_process(entries: Sequence[Entry], rounds: int) -> list[list[str]]:
+    url = "http://127.0.0.1:9"  # nothing is sent there
+    environment = {**dovecote_settings("", 8080, url), **dict.fromkeys(DOORS, "true"), **_settings(url)}
+    numbered = {"Idempotency-Key": NUMBER}
+    pairs = {
+        each.name: (
+            _template(8080, "/v1/tasks", each.native, numbered),
+            _template(8080, each.path, each.body, each.headers),
+        )
+        for each in entries
+    }
+    seen = doors_in_process.measure(pairs, environment, NUMBER, rounds=rounds, requests=REQUESTS)
+    return doors_in_process.lowest(seen)
 
 
 def _of_database(

@@ -119,7 +119,7 @@ def serving(
                 environment = dovecote_settings(url, port, upstream_url)
                 own = port if role != "worker" and not servers else free_port()
                 environment |= {"DOVECOTE_PORT": str(own), **(more or {})}
-                environment |= dict.fromkeys(_DOORS, "true") if contestant.doors else {}
+                environment |= dict.fromkeys(DOORS, "true") if contestant.doors else {}
                 servers.append(processes.enter_context(running(command, environment, port=own)))
             yield servers, url
 
@@ -130,7 +130,7 @@ async def _fill_nothing(url: str) -> None:
         sqlite3.connect(url.removeprefix("sqlite:///")).close()
 
 
-_DOORS = tuple(
+DOORS = tuple(
     f"DOVECOTE_DOORS__{name}"
     for name in (
         "RUNWAYML",
