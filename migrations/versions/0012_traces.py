@@ -16,8 +16,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Remove the columns."""
+    """Remove the columns, not in a batch: that would replace the table, and what refers to it would go."""
     for table in ("webhook_messages", "tasks"):
-        op.drop_column(
-            table, "traceparent"
-        )  # not in a batch, which would replace the table and remove what refers to it
+        op.drop_column(table, "traceparent")

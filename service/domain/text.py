@@ -20,9 +20,8 @@ def storable(text: str) -> str:
     Control characters, direction marks and invisible characters are removed. A lone surrogate becomes U+FFFD, and
     a carriage return a line feed.
     """
-    if (
-        text.isprintable() or _SUSPECT.search(text) is None
-    ):  # most texts are printable; the pattern takes ten times as long
+    # Most texts are printable, and the pattern takes ten times as long.
+    if text.isprintable() or _SUSPECT.search(text) is None:
         return text
     lines = text.replace("\r\n", "\n").replace("\r", "\n")
     return _REMOVED.sub("", _LONE.sub("\ufffd", lines))

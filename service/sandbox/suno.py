@@ -58,7 +58,8 @@ def routes(desk: Desk) -> list[Route]:
 
     async def many(request: Request) -> Response:
         ids = (await read_object(request) or {}).get("ids")
-        return desk.poll_many(map(str, ids or ()), SUNO, lambda _job: _row_if_any, wrap=_listed)
+        wanted = [str(job_id) for job_id in ids] if isinstance(ids, list) else []
+        return desk.poll_many(wanted, SUNO, lambda _job: _row_if_any, wrap=_listed)
 
     async def vendor_one(request: Request) -> Response:
         return desk.poll(request.query_params.get("taskId", ""), VENDOR, lambda _job: _record)

@@ -39,7 +39,7 @@ async def test_free_pages_are_given_back_down_to_a_spare(tmp_path: Path, monkeyp
         steps = 0
         while True:
             async with database.writing() as connection:
-                if not await sqlite_space.give_back(connection, 200):
+                if not await sqlite_space.give_back(connection, 200, seconds=60):
                     break
             steps += 1
         after, free = await pages(database)
@@ -89,3 +89,17 @@ async def test_log_that_a_reader_uses_is_not_emptied_and_nobody_waits(tmp_path: 
                 await connection.execute(text("DELETE FROM bodies"))
             assert not await sqlite_space.empty_log(database)
         assert await sqlite_space.empty_log(database)
+
+
+async def test_step_gives_back_one_page_when_its_time_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_space, "SPARE", 50)
+    async with opened(f"sqlite:///{tmp_path / 'new.db'}") as database:
+        await migrate(database)
+        await fill(database, 600)
+        async with database.writing() as connection:
+            await connection.execute(text("DELETE FROM bodies"))
+        _, before = await pages(database)
+        async with database.writing() as connection:
+            assert await sqlite_space.give_back(connection, 200, seconds=0) == 1
+        _, after = await pages(database)
+    assert after == before - 1

@@ -60,6 +60,8 @@ PACES: Final = {True: Pace(target=0.008, pause=5.0), False: Pace(target=0.025, p
 ALONE: Final = Pace(target=0.25, pause=0.0, most=2000, min_pause=0.0)
 """For a sweep beside which nothing else runs."""
 _PAGES: Final = "free pages"
+GIVES_BACK_FOR: Final = 60.0
+"""Seconds for which one sweep returns free pages. SQLite needs hours for millions of them; new rows use the rest."""
 MAX_COUNTERS: Final = 500
 """Counters of budgets that are removed in one step."""
 COUNTERS_KEPT: Final = dt.timedelta(days=62)
@@ -82,13 +84,15 @@ class Sweep:
     """Seconds of the longest step."""
     failed: dict[str, Exception] = dataclasses.field(default_factory=dict)
     """The failures of this sweep, by kind."""
+    gives_back_until: float | None = None
+    """The end of returning free pages, by the monotonic clock."""
     under_way: bool = False
     """Whether there is anything left to do, if only to return free pages."""
 
     def begin(self) -> None:
         """Begin at the first kind."""
         self.kinds, self.after, self.removed, self.longest, self.failed = iter(STEPS), None, Counter(), 0.0, {}
-        self.kind, self.under_way = next(self.kinds), True
+        self.kind, self.under_way, self.gives_back_until = next(self.kinds), True, None
 
     def go_on(self) -> None:
         """Go on to the next kind."""
@@ -197,19 +201,21 @@ async def _give_back(context: Context, sweep: Sweep) -> bool:
     """Return free pages of a SQLite file to the file system for a while; return whether more are free than are needed."""
     if not context.database.sqlite:
         return False
-    end, pace = time.monotonic() + TURN, _pace(context, sweep)
+    now, pace = time.monotonic(), _pace(context, sweep)
+    sweep.gives_back_until = sweep.gives_back_until or now + GIVES_BACK_FOR
+    end = min(now + TURN, sweep.gives_back_until)
     while time.monotonic() < end:
         size = sweep.sizes.setdefault(_PAGES, FIRST_SIZE)
-        gave, began = await context.writers.journeys.run(_give_back_some, size)
+        gave, began = await context.writers.journeys.run(_give_back_some, size, pace.target)
         if not gave:
             return False
         seconds = sweep.note(began)
         sweep.sizes[_PAGES] = pace.next_size(size, seconds)
         await asyncio.sleep(pace.pause_after(seconds))
-    return True
+    return time.monotonic() < sweep.gives_back_until
 
 
-async def _give_back_some(connection: AsyncConnection, pages: int) -> tuple[bool, float]:
-    """Return whether free pages were given back, and when that began."""
+async def _give_back_some(connection: AsyncConnection, pages: int, seconds: float) -> tuple[int, float]:
+    """Return how many free pages were given back, and when that began."""
     began = time.monotonic()
-    return await sqlite_space.give_back(connection, pages), began
+    return await sqlite_space.give_back(connection, pages, seconds=seconds), began
