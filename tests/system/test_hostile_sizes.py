@@ -25,8 +25,8 @@ pytestmark = [pytest.mark.long, pytest.mark.xdist_group("hostile sizes")]
 
 MAX_HOLD = 0.2
 """Seconds of CPU time for which one request may hold the loop."""
-MAX_RSS = 400_000
-"""kB."""
+MAX_RSS = 420_000
+"""kB. Large bodies that are worked on one at a time took 365,000 to 401,000, by what the allocator keeps; without turns it is 432,000 and more."""
 MIB = 1024 * 1024
 PICTURE = "data:image/png;base64," + "A" * (30 * MIB)
 JSON = {"Content-Type": "application/json"}
